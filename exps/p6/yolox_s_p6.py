@@ -1,0 +1,10 @@
+"""YOLOX-S-P6 on COCO: `python tools/train.py -f exps/p6/yolox_s_p6.py -d 4 -b 64 --fp16`."""
+
+from yolox.exp.p6 import P6Exp
+
+
+class Exp(P6Exp):
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth = 0.33
+        self.width = 0.50

@@ -1,0 +1,3 @@
+"""Train object detectors, compress them, and measure what came of it."""
+
+__version__ = "0.1.0"

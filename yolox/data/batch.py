@@ -1,0 +1,169 @@
+"""From samples to training batches.
+
+Every sample of a run has a position. Which image stands at a position, and every random draw made
+for it, depend on the seed and the position alone: not on workers, processes or interruptions.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from yolox.config import AugmentSpec
+from yolox.data.augment import draw_affine, finish_training_sample, affine_matrix, warp
+from yolox.data.cache import ResizedImages
+from yolox.data.mosaic import draw_centre, draw_mixup, mixup, mosaic
+from yolox.data.sample import Float32, Sample, UInt8
+from yolox.errors import DataError
+
+PARTNER_TRIES = 100  # draws for a mixup partner with boxes before mixup is left out
+
+
+class Place(NamedTuple):
+    """One sample of the run: its position, its image, and whether mosaic and mixup are on."""
+
+    position: int
+    index: int
+    mosaic: bool
+
+
+class Batch(NamedTuple):
+    """images [B, 3, H, W] uint8 BGR; targets [B, N, 5] class, cx, cy, w, h in pixels; indices [B]."""
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+
+
+class TrainSamples(Dataset[tuple[UInt8, Float32, int]]):
+    """Augmented training samples, addressed by `Place`."""
+
+    def __init__(self, source: ResizedImages, spec: AugmentSpec, seed: int):
+        self.source = source
+        self.spec = spec
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, place: Place) -> tuple[UInt8, Float32, int] | DataError:  # type: ignore[override]
+        """image [3, H, W] uint8, targets [N, 5], index; an error is handed over, not raised.
+
+        A worker process cannot raise our errors without losing their type on the way.
+        """
+        rng = np.random.default_rng([self.seed, 1, place.position])
+        try:
+            sample = self._augmented(place, rng)
+        except DataError as error:
+            return error
+        image, targets = finish_training_sample(sample, self.source.size_hw, self.spec, rng)
+        return image, targets, place.index
+
+    def _augmented(self, place: Place, rng: np.random.Generator) -> Sample:
+        sample = self.source.sample(place.index)
+        if not place.mosaic or rng.random() >= self.spec.mosaic_prob:
+            return sample
+        size_hw = self.source.size_hw
+        others = rng.integers(0, len(self.source), 3)
+        tiles = [sample, *(self.source.sample(int(index)) for index in others)]
+        canvas = mosaic(tiles, draw_centre(rng, size_hw), size_hw)
+        sample = warp(canvas, affine_matrix(draw_affine(rng, self.spec), size_hw), size_hw)
+        wanted = self.spec.enable_mixup and rng.random() < self.spec.mixup_prob
+        partner = self._partner(rng) if wanted and len(sample.boxes_xyxy) else None
+        return mixup(sample, partner, draw_mixup(rng, self.spec.mixup_scale)) if partner else sample
+
+    def _partner(self, rng: np.random.Generator) -> Sample | None:
+        """A random sample with at least one box, if one is found."""
+        for index in rng.integers(0, len(self.source), PARTNER_TRIES):
+            if len(self.source.dataset.targets(int(index))[0]):
+                return self.source.sample(int(index))
+        return None
+
+
+class Schedule(NamedTuple):
+    """How positions become batches.
+
+    batch: samples per step over all processes and accumulation rounds; share: (offset, count) of
+    this process within each of `rounds` parts of a step; steps: per epoch; first_plain: the step
+    from which mosaic and mixup are off.
+    """
+
+    batch: int
+    rounds: int
+    rank: int
+    world: int
+    first_plain: int
+
+
+class PlaceBatches:
+    """Batches of places for one process, from one step up to another: a batch sampler.
+
+    Images are visited in a fresh permutation for each pass; the last batch of a pass is filled
+    from the next one, so that every step sees a full batch.
+    """
+
+    def __init__(self, images: int, seed: int, schedule: Schedule, first: int, last: int):
+        self.images = images
+        self.seed = seed
+        self.schedule = schedule
+        self.first = first
+        self.last = last
+
+    def __len__(self) -> int:
+        return (self.last - self.first) * self.schedule.rounds
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        plan = self.schedule
+        micro = plan.batch // (plan.rounds * plan.world)
+        visiting, order = -1, np.zeros(0, np.int64)
+        for step in range(self.first, self.last):
+            for part in range(plan.rounds):
+                start = step * plan.batch + (part * plan.world + plan.rank) * micro
+                places = []
+                for position in range(start, start + micro):
+                    if position // self.images != visiting:
+                        visiting = position // self.images
+                        order = np.random.default_rng([self.seed, 0, visiting]).permutation(self.images)
+                    index = int(order[position % self.images])
+                    places.append(Place(position, index, step < plan.first_plain))
+                yield places
+
+
+def collate(samples: list[tuple[UInt8, Float32, int] | DataError]) -> Batch | DataError:
+    """Stack samples; the first error takes the batch's place."""
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+    images, targets, indices = zip(*samples, strict=True)  # type: ignore[misc]
+    return Batch(
+        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(np.stack(targets)),
+        torch.tensor(indices),
+    )
+
+
+def _start_worker(worker: int) -> None:  # noqa: ARG001 - the signature is torch's
+    """OpenCV's own threads in every worker would crowd out the training process."""
+    cv2.setNumThreads(0)
+
+
+def train_batches(
+    samples: TrainSamples, places: PlaceBatches, workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    """Batches in order. Raises the DataError that a sample met."""
+    loader: DataLoader[Batch | DataError] = DataLoader(
+        samples,  # type: ignore[arg-type]
+        batch_sampler=places,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+    )
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch

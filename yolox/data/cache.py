@@ -1,0 +1,122 @@
+"""Images resized once, kept in memory or in one memory-mapped file.
+
+The key of a cache covers every image's path, size and modification time and the target size, so
+that a changed or exchanged file makes a new cache instead of stale images.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from loguru import logger
+from tqdm import tqdm
+
+from yolox.data.augment import resize_to_fit
+from yolox.data.coco import CocoDataset
+from yolox.data.sample import Sample, UInt8
+from yolox.errors import DataError
+
+CACHE_KINDS = ("ram", "disk")
+CACHE_VERSION = 1
+
+
+class ResizedImages:
+    """The samples of a data set, scaled to fit the input size; optionally cached.
+
+    A RAM cache is shared with forked worker processes. With several training processes on one
+    machine the disk cache is shared between them, through the page cache.
+    """
+
+    def __init__(self, dataset: CocoDataset, size_hw: tuple[int, int], cache: str | None = None):
+        self.dataset = dataset
+        self.size_hw = size_hw
+        self._images: list[UInt8] | None = None
+        if cache is not None:
+            if cache not in CACHE_KINDS:
+                raise ValueError(f"cache {cache!r} is none of {', '.join(CACHE_KINDS)}")
+            self._images = _load_all(self._resized, len(dataset)) if cache == "ram" else self._on_disk()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int) -> Sample:
+        """Image and targets in the resized image's pixels."""
+        if self._images is None:
+            return resize_to_fit(self.dataset.sample(index), self.size_hw)
+        image = self._images[index]
+        record = self.dataset.images[index]
+        boxes_xyxy, labels = self.dataset.targets(index)
+        # The factor is that of the file, not of the rounded size, as without a cache.
+        ratio = min(self.size_hw[0] / record.height, self.size_hw[1] / record.width)
+        return Sample(image, boxes_xyxy * np.float32(ratio), labels)
+
+    def _resized(self, index: int) -> UInt8:
+        sample = self.dataset.sample(index)
+        record = self.dataset.images[index]
+        if sample.size_hw != (record.height, record.width):
+            raise DataError(
+                f"image {record.path}: size {sample.size_hw[::-1]} is not the size "
+                f"{(record.width, record.height)} in {self.dataset.json_path}; it cannot be cached"
+            )
+        return resize_to_fit(sample, self.size_hw).image
+
+    def _on_disk(self) -> list[UInt8]:
+        folder = self.dataset.data_dir / ".cache"
+        name = f"{self.dataset.json_path.stem}_{self.size_hw[0]}x{self.size_hw[1]}"
+        data, index = folder / f"{name}.bin", folder / f"{name}.json"
+        key = cache_key(self.dataset, self.size_hw)
+        if not _is_current(data, index, key):
+            folder.mkdir(parents=True, exist_ok=True)
+            images = _load_all(self._resized, len(self.dataset))
+            _write(data, index, key, images)
+        logger.info("image cache: {}", data)
+        return _map(data, index)
+
+
+def cache_key(dataset: CocoDataset, size_hw: tuple[int, int]) -> str:
+    """A hash over the files (path, bytes, modification time) and the target size."""
+    digest = hashlib.sha256(f"{CACHE_VERSION} {size_hw}".encode())
+    for record in dataset.images:
+        status = record.path.stat()
+        digest.update(f"{record.path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _load_all(load: Callable[[int], UInt8], count: int) -> list[UInt8]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(tqdm(pool.map(load, range(count)), total=count, desc="caching", disable=None))
+
+
+def _is_current(data: Path, index: Path, key: str) -> bool:
+    if not (data.is_file() and index.is_file()):
+        return False
+    stored = json.loads(index.read_text())
+    if stored["key"] != key:
+        logger.info("image cache {} is out of date: made again", data)
+        return False
+    return bool(data.stat().st_size == stored["bytes"])
+
+
+def _write(data: Path, index: Path, key: str, images: list[UInt8]) -> None:
+    partial = data.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        for image in images:
+            file.write(np.ascontiguousarray(image).tobytes())
+    shapes = [list(image.shape) for image in images]
+    total = sum(image.size for image in images)
+    index.write_text(json.dumps({"key": key, "bytes": total, "shapes": shapes}))
+    partial.replace(data)
+
+
+def _map(data: Path, index: Path) -> list[UInt8]:
+    flat = np.memmap(data, np.uint8, mode="r")
+    images, start = [], 0
+    for shape in json.loads(index.read_text())["shapes"]:
+        size = int(np.prod(shape))
+        images.append(flat[start : start + size].reshape(shape))
+        start += size
+    return images

@@ -1,0 +1,78 @@
+"""Find an experiment by file or by name."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from loguru import logger
+
+from yolox.config import nearest
+from yolox.errors import UsageError
+from yolox.exp.base import Exp
+from yolox.exp.options import option_types
+
+EXPS_DIR = Path(__file__).resolve().parent.parent.parent / "exps"
+
+
+def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> Exp:
+    """The experiment of a file, or the shipped one of a name such as `yolox-s` or `yolox-m-p6`.
+
+    Raises UsageError where neither or both are given, the file is absent or holds no `Exp`, or the
+    name is unknown.
+    """
+    if (exp_file is None) == (exp_name is None):
+        raise UsageError("name one experiment: -f FILE or -n NAME")
+    path = Path(exp_file) if exp_file is not None else _by_name(str(exp_name))
+    if not path.is_file():
+        raise UsageError(f"experiment file {path} does not exist")
+    module = _import(path)
+    factory = getattr(module, "Exp", None)
+    if not (isinstance(factory, type) and issubclass(factory, Exp)):
+        raise UsageError(f"experiment file {path} defines no class Exp derived from yolox.exp.Exp")
+    exp = factory()
+    if "exp_name" not in vars(exp):
+        exp.exp_name = path.stem
+    _warn_of_typos(exp, path)
+    return exp
+
+
+def shipped_names() -> list[str]:
+    """Names that `-n` takes."""
+    return sorted(path.stem.replace("_", "-") for path in EXPS_DIR.glob("*/*.py"))
+
+
+def _by_name(name: str) -> Path:
+    wanted = name.replace("-", "_")
+    for path in EXPS_DIR.glob("*/*.py"):
+        if path.stem == wanted:
+            return path
+    known = shipped_names()
+    raise UsageError(f"unknown experiment {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+
+
+def _import(path: Path) -> ModuleType:
+    """Run an experiment file. Its folder is importable, as for YOLOX."""
+    spec = importlib.util.spec_from_file_location(f"exp_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"experiment file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, AttributeError, NameError, TypeError) as error:
+        raise UsageError(f"experiment file {path}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _warn_of_typos(exp: Exp, path: Path) -> None:
+    """A file may add attributes of its own; one that is nearly a known name is worth a word."""
+    known = [key for key in option_types(Exp()) if key in Exp.__annotations__]
+    for key in vars(exp):
+        if key not in known and not key.startswith("_"):
+            hint = nearest(key, known)
+            if hint:
+                logger.warning("{}: attribute {!r} is not an option{}", path, key, hint)

@@ -1,0 +1,112 @@
+"""The loss of YOLOX: box overlap, objectness, class, and L1 in the last epochs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yolox.losses.simota import PointPredictions, assign
+from yolox.models.yolox_head import Predictions
+from yolox.ops.boxes import giou_cxcywh, iou_cxcywh
+from yolox.ops.points import decode_boxes, grid_points
+
+
+class Foreground(NamedTuple):
+    """The matched points of a whole batch, in one row each.
+
+    image, point: [F] indices; target: [F, 5] class, cx, cy, w, h; iou: [F].
+    """
+
+    image: Tensor
+    point: Tensor
+    target: Tensor
+    iou: Tensor
+
+
+class YoloxLoss:
+    """Judges raw predictions: `criterion(model(images), targets)` gives the loss terms.
+
+    use_l1: add the L1 term (the trainer switches it on with the last, plain epochs).
+    mean_over_processes: takes the foreground count [1] of this process and returns the mean over
+        processes, so that averaged gradients are those of one process with the whole batch.
+    """
+
+    def __init__(
+        self, strides: tuple[int, ...], iou_loss: str = "iou", iou_weight: float = 5.0
+    ):
+        self.strides = strides
+        self.iou_loss = iou_loss
+        self.iou_weight = iou_weight
+        self.use_l1 = False
+        self.mean_over_processes: Callable[[Tensor], Tensor] = _unchanged
+
+    def __call__(self, predictions: Predictions, targets: Tensor) -> dict[str, Tensor]:
+        """targets: [B, N, 5] class, cx, cy, w, h in pixels; rows without width or height are padding.
+
+        Returns scalars: total_loss, iou_loss (already weighted), l1_loss, conf_loss, cls_loss, and
+        num_fg, the foreground points per object. Computed in float32 at least.
+        """
+        box, obj, cls = (_at_least_float32(t) for t in predictions[:3])
+        targets = targets.to(box.dtype)
+        points, steps = grid_points(predictions.sizes, self.strides, box.device, box.dtype)
+        decoded = decode_boxes(box, points, steps)
+        fg, objects = _foreground(decoded, obj, cls, targets, points, steps)
+        count = torch.tensor(float(len(fg.point)), device=box.device, dtype=box.dtype)
+        norm = self.mean_over_processes(count).clamp(min=1.0)
+
+        iou_loss = self.iou_weight * self._box_loss(decoded[fg.image, fg.point], fg) / norm
+        is_fg = torch.zeros_like(obj)
+        is_fg[fg.image, fg.point] = 1.0
+        conf_loss = F.binary_cross_entropy_with_logits(obj, is_fg, reduction="sum") / norm
+        cls_fg = cls[fg.image, fg.point]
+        cls_target = F.one_hot(fg.target[:, 0].long(), cls.shape[-1]).to(cls.dtype) * fg.iou[:, None]
+        cls_loss = F.binary_cross_entropy_with_logits(cls_fg, cls_target, reduction="sum") / norm
+        l1_loss = box.new_zeros(())
+        if self.use_l1:
+            wanted = _offsets(fg.target[:, 1:5], points[fg.point], steps[fg.point])
+            l1_loss = (box[fg.image, fg.point] - wanted).abs().sum() / norm
+        return {
+            "total_loss": iou_loss + conf_loss + cls_loss + l1_loss,
+            "iou_loss": iou_loss,
+            "l1_loss": l1_loss,
+            "conf_loss": conf_loss,
+            "cls_loss": cls_loss,
+            "num_fg": count / max(objects, 1),
+        }
+
+    def _box_loss(self, boxes_cxcywh: Tensor, fg: Foreground) -> Tensor:
+        wanted = fg.target[:, 1:5]
+        if self.iou_loss == "giou":
+            return (1 - giou_cxcywh(boxes_cxcywh, wanted).clamp(-1.0, 1.0)).sum()
+        return (1 - iou_cxcywh(boxes_cxcywh, wanted) ** 2).sum()
+
+
+def _foreground(
+    decoded: Tensor, obj: Tensor, cls: Tensor, targets: Tensor, points: Tensor, strides: Tensor
+) -> tuple[Foreground, int]:
+    """Matched points of the batch, and the number of objects in it."""
+    rows, objects = [], 0
+    for image, padded in enumerate(targets):
+        real = padded[(padded[:, 3] > 0) & (padded[:, 4] > 0)]
+        objects += len(real)
+        predictions = PointPredictions(decoded[image].detach(), obj[image], cls[image])
+        found = assign(predictions, real, points, strides)
+        index = torch.full_like(found.points, image)
+        rows.append(Foreground(index, found.points, real[found.objects], found.ious))
+    return Foreground(*(torch.cat(column) for column in zip(*rows, strict=True))), objects
+
+
+def _offsets(boxes_cxcywh: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """The raw offsets [F, 4] that decode to the given boxes at the given points."""
+    centres = boxes_cxcywh[:, :2] / strides - points
+    return torch.cat([centres, (boxes_cxcywh[:, 2:] / strides + 1e-8).log()], dim=-1)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _unchanged(count: Tensor) -> Tensor:
+    return count

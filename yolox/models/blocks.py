@@ -1,0 +1,157 @@
+"""Convolution blocks of the YOLOX family. Attribute names are YOLOX's checkpoint keys."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+BN_EPS = 1e-3  # YOLOX sets both on every BatchNorm after building
+BN_MOMENTUM = 0.03
+LEAKY_SLOPE = 0.1  # YOLOv3
+
+ConvFactory = Callable[..., "ConvBlock | SeparableConv"]
+
+
+def activation(name: str) -> nn.Module:
+    """A fresh activation layer by its spec name."""
+    layers: dict[str, Callable[[], nn.Module]] = {
+        "silu": lambda: nn.SiLU(inplace=True),
+        "relu": lambda: nn.ReLU(inplace=True),
+        "lrelu": lambda: nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
+        "hswish": lambda: nn.Hardswish(inplace=True),
+    }
+    return layers[name]()
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, activation. `bn` is an Identity once the block is fused."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *,
+        groups: int = 1, act: str = "silu",
+    ):  # fmt: skip
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
+        )
+        self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
+        out: Tensor = self.act(self.bn(self.conv(x)))
+        return out
+
+
+class SeparableConv(nn.Module):
+    """A depthwise convolution followed by a pointwise one, each with its own batch norm."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, act: str = "silu"
+    ):
+        super().__init__()
+        self.dconv = ConvBlock(in_channels, in_channels, kernel, stride, groups=in_channels, act=act)
+        self.pconv = ConvBlock(in_channels, out_channels, 1, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
+        out: Tensor = self.pconv(self.dconv(x))
+        return out
+
+
+def conv_factory(depthwise: bool) -> ConvFactory:
+    """What stands for a 3x3 convolution: separable in depthwise models, plain otherwise."""
+    return SeparableConv if depthwise else ConvBlock
+
+
+class Bottleneck(nn.Module):
+    """1x1 then 3x3, with a residual connection where asked (input and output channels are equal)."""
+
+    def __init__(self, channels: int, shortcut: bool, depthwise: bool, act: str):
+        super().__init__()
+        self.conv1 = ConvBlock(channels, channels, 1, act=act)
+        self.conv2 = conv_factory(depthwise)(channels, channels, 3, act=act)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        out: Tensor = self.conv2(self.conv1(x))
+        return out + x if self.shortcut else out
+
+
+class CSPLayer(nn.Module):
+    """Cross-stage-partial layer: bottlenecks on one branch, a 1x1 shortcut on the other.
+
+    rest: the shortcut branch keeps `in - hidden` channels (the YOLOX-M-P6 source system) rather
+    than `hidden` (YOLOX), and the closing convolution reads `in` channels.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, blocks: int, *,
+        shortcut: bool, depthwise: bool, act: str, rest: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        hidden = out_channels // 2
+        side = in_channels - hidden if rest else hidden
+        self.conv1 = ConvBlock(in_channels, hidden, 1, act=act)
+        self.conv2 = ConvBlock(in_channels, side, 1, act=act)
+        self.conv3 = ConvBlock(hidden + side, out_channels, 1, act=act)
+        self.m = nn.Sequential(
+            *(Bottleneck(hidden, shortcut, depthwise, act) for _ in range(blocks))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H, W]."""
+        out: Tensor = self.conv3(torch.cat([self.m(self.conv1(x)), self.conv2(x)], dim=1))
+        return out
+
+
+class SPPBottleneck(nn.Module):
+    """Spatial pyramid pooling: max-pools of several sizes next to the input."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, act: str, kernels: tuple[int, ...] = (5, 9, 13)
+    ):
+        super().__init__()
+        hidden = in_channels // 2
+        self.conv1 = ConvBlock(in_channels, hidden, 1, act=act)
+        self.m = nn.ModuleList(nn.MaxPool2d(k, stride=1, padding=k // 2) for k in kernels)
+        self.conv2 = ConvBlock(hidden * (len(kernels) + 1), out_channels, 1, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H, W]."""
+        x = self.conv1(x)
+        out: Tensor = self.conv2(torch.cat([x, *(pool(x) for pool in self.m)], dim=1))
+        return out
+
+
+class Focus(nn.Module):
+    """Space to depth by 2, then a convolution: the stem of YOLOX."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, act: str):
+        super().__init__()
+        self.conv = ConvBlock(in_channels * 4, out_channels, kernel, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C_out, H / 2, W / 2].
+
+        The four sub-images are concatenated as top-left, bottom-left, top-right, bottom-right.
+        """
+        top, bottom = x[..., ::2, :], x[..., 1::2, :]
+        patches = [top[..., ::2], bottom[..., ::2], top[..., 1::2], bottom[..., 1::2]]
+        out: Tensor = self.conv(torch.cat(patches, dim=1))
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """Darknet-53's residual block: 1x1 to half the channels, 3x3 back, plus the input."""
+
+    def __init__(self, channels: int, act: str):
+        super().__init__()
+        self.layer1 = ConvBlock(channels, channels // 2, 1, act=act)
+        self.layer2 = ConvBlock(channels // 2, channels, 3, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        out: Tensor = self.layer2(self.layer1(x))
+        return x + out

@@ -1,0 +1,45 @@
+"""From a spec to a detector. Building is pure: every call gives a fresh module."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolox.config import DetectorSpec
+from yolox.models.pafpn import PAFPN, TopDownFPN
+from yolox.models.yolox_head import Predictions, YOLOXHead
+from yolox.ops.points import decode_boxes, grid_points
+
+
+class Detector(nn.Module):
+    """Backbone with neck, and a head.
+
+    In training mode images give raw `Predictions`; in evaluation mode decoded predictions
+    [B, A, 5 + C]: cx, cy, w, h in pixels, objectness, class probabilities.
+    """
+
+    def __init__(self, spec: DetectorSpec):
+        super().__init__()
+        self.strides = spec.strides
+        neck = PAFPN(spec) if spec.backbone == "csp" else TopDownFPN(spec.act)
+        self.backbone: Any = neck
+        self.head: Any = YOLOXHead(spec, neck.out_channels)
+
+    def forward(self, images: Tensor) -> Predictions | Tensor:
+        """images: [B, 3, H, W], BGR, 0-255, float; H and W multiples of the largest stride."""
+        predictions: Predictions = self.head(self.backbone(images))
+        return predictions if self.training else decode(predictions, self.strides)
+
+
+def decode(predictions: Predictions, strides: tuple[int, ...]) -> Tensor:
+    """Raw predictions -> [B, A, 5 + C]: boxes in pixels and probabilities, in float32."""
+    box = predictions.box.float()
+    points, steps = grid_points(predictions.sizes, strides, box.device, box.dtype)
+    boxes_cxcywh = decode_boxes(box, points, steps)
+    scores = torch.cat([predictions.obj.float(), predictions.cls.float()], dim=-1).sigmoid()
+    return torch.cat([boxes_cxcywh, scores], dim=-1)
+
+
+def build(spec: DetectorSpec) -> Detector:
+    """A fresh detector with random weights."""
+    return Detector(spec)

@@ -1,0 +1,1 @@
+"""Pure tensor operations: boxes, points, sparse storage."""
