@@ -202,11 +202,17 @@ class EvalSpec:
     max_candidates: int = 0
     max_detections: int = 0
     min_class_ratio: float = 0.0
+    min_objectness_ratio: float = 0.0
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.conf <= 1.0, f"conf {self.conf} is not between 0 and 1")
         _require(0.0 < self.nms <= 1.0, f"nms {self.nms} is not between 0 and 1")
-        for key in ("max_candidates", "max_detections", "min_class_ratio"):
+        for key in (
+            "max_candidates",
+            "max_detections",
+            "min_class_ratio",
+            "min_objectness_ratio",
+        ):
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
 
 

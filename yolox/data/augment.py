@@ -40,9 +40,14 @@ def resize_to_fit(sample: Sample, target_hw: tuple[int, int]) -> Sample:
     return Sample(resize_by(sample.image, ratio), boxes, sample.labels)
 
 
-def letterbox(image: UInt8, target_hw: tuple[int, int]) -> tuple[UInt8, float]:
-    """Scale to fit and place at the top left on grey. Returns the image and the ratio."""
-    ratio = fit_ratio((image.shape[0], image.shape[1]), target_hw)
+def letterbox(
+    image: UInt8, target_hw: tuple[int, int], scale: bool = True
+) -> tuple[UInt8, float]:
+    """Scale to fit (unless told not to) and place at the top left on grey.
+
+    Returns the image [*target_hw, 3] and the ratio by which it was scaled.
+    """
+    ratio = fit_ratio((image.shape[0], image.shape[1]), target_hw) if scale else 1.0
     resized = resize_by(image, ratio)
     if resized.shape[:2] == tuple(target_hw):
         return resized, ratio

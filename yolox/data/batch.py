@@ -146,7 +146,7 @@ def collate(samples: list[tuple[UInt8, Float32, int] | DataError]) -> Batch | Da
     )
 
 
-def _start_worker(worker: int) -> None:  # noqa: ARG001 - the signature is torch's
+def start_worker(worker: int) -> None:  # noqa: ARG001 - the signature is torch's
     """OpenCV's own threads in every worker would crowd out the training process."""
     cv2.setNumThreads(0)
 
@@ -161,7 +161,7 @@ def train_batches(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
     )
     for batch in loader:
         if isinstance(batch, DataError):

@@ -1,0 +1,39 @@
+"""`yolox doctor`: check a data set and say what is wrong with it."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from yolox.data.coco import CocoDataset
+from yolox.data.doctor import draw_targets, examine, format_report, report_json
+from yolox.data.voc import write_json
+from yolox.errors import DataError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report. Raises DataError where training on the data set would stop."""
+    args = _parser().parse_args(argv)
+    report = examine(args.data, args.json, args.name)
+    print(format_report(report))
+    if args.report is not None:
+        write_json(args.report, report_json(report))
+    if args.page is not None:
+        dataset = CocoDataset(args.data, args.json, args.name, strict=False)
+        page = draw_targets(dataset, args.page, np.random.default_rng(args.seed))
+        print(f"\npage of targets: {page}")
+    if report.fatal:
+        found = ", ".join(f"{count} {kind}" for kind, count in report.fatal_counts.items())
+        raise DataError(f"{report.json_path}: not usable for training: {found}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("yolox doctor", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    parser.add_argument("--json", required=True, metavar="FILE", help="in DIR/annotations")
+    parser.add_argument("--name", required=True, metavar="SUBFOLDER", help="of the images")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write it as JSON")
+    parser.add_argument("--page", type=Path, metavar="FILE.jpg", help="draw 16 images with boxes")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    return parser

@@ -1,0 +1,70 @@
+"""Who this process is among the processes of a job, and what they exchange.
+
+Everything works in a single process too, so that callers need no second path.
+"""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes of the job."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, from 0 (set by the launcher)."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes."""
+    if world_size() == 1:
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process."""
+    if world_size() == 1:
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """The values of all processes in order of rank, on every process."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+@torch.no_grad()
+def average_buffers(*models: nn.Module) -> None:
+    """Replace floating-point buffers (batch-norm statistics) by their mean over processes."""
+    if world_size() == 1:
+        return
+    for model in models:
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(mean_over_processes(buffer))

@@ -1,0 +1,193 @@
+"""COCO metrics of detections against a data set (Lin 2014; 101-point AP, IoU 0.50 to 0.95).
+
+hotcoco is the engine: the numbers are pycocotools', many times faster. pycocotools is the
+reference and the fall-back where hotcoco has no wheel.
+"""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolox.data.coco import CocoDataset, load_json
+from yolox.errors import UsageError
+from yolox.eval.predict import Detections
+
+try:
+    import hotcoco
+except ImportError:  # no wheel for this platform
+    hotcoco = None
+
+ENGINES = ("hotcoco", "pycocotools")
+AREAS = {"AP_small": 1, "AP_medium": 2, "AP_large": 3}
+MOST_DETECTIONS = 2  # position of 100 among COCO's limits 1, 10, 100
+IOU_50, IOU_75 = 0, 5  # positions among 0.50, 0.55, ... 0.95
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class: AP, AP50 and recall as fractions (NaN without boxes), boxes and detections."""
+
+    AP: float
+    AP50: float
+    AR100: float
+    boxes: int
+    detections: int
+
+
+@dataclass(frozen=True)
+class CocoMetrics:
+    """Metrics as fractions; NaN where no box falls into a range of sizes."""
+
+    AP: float
+    AP50: float
+    AP75: float
+    AP_small: float
+    AP_medium: float
+    AP_large: float
+    AR100: float
+    per_class: dict[str, ClassMetrics]
+    images: int
+
+
+def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
+    """What the engines need of an annotation file, with missing `area`, `iscrowd` and ids filled in."""
+    content = load_json(dataset.json_path)
+    annotations = []
+    for number, source in enumerate(content.get("annotations", []), start=1):
+        box = [float(value) for value in source["bbox"]]
+        annotations.append({
+            "id": number,
+            "image_id": source["image_id"],
+            "category_id": source["category_id"],
+            "bbox": box,
+            "area": float(source.get("area", box[2] * box[3])),
+            "iscrowd": int(source.get("iscrowd", 0)),
+        })  # fmt: skip
+    names = zip(dataset.category_ids, dataset.class_names, strict=True)
+    return {
+        "images": [{"id": r.id, "width": r.width, "height": r.height} for r in dataset.images],
+        "annotations": annotations,
+        "categories": [{"id": identifier, "name": name} for identifier, name in names],
+    }
+
+
+def to_coco(found: Mapping[int, Detections], dataset: CocoDataset) -> list[dict[str, Any]]:
+    """Detections by image number -> COCO result entries (bbox as x, y, width, height)."""
+    results = []
+    for index in sorted(found):
+        boxes_xyxy, scores, labels = found[index]
+        boxes = boxes_xyxy.double().numpy().copy()
+        boxes[:, 2:] -= boxes[:, :2]
+        for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
+            results.append({
+                "image_id": dataset.images[index].id,
+                "category_id": dataset.category_ids[label],
+                "bbox": box,
+                "score": score,
+            })  # fmt: skip
+    return results
+
+
+def coco_metrics(
+    truth: dict[str, Any], results: list[dict[str, Any]], engine: str | None = None
+) -> CocoMetrics:
+    """Metrics of COCO result entries. engine: one of `ENGINES`, by default the first one present."""
+    engine = engine or ("hotcoco" if hotcoco is not None else "pycocotools")
+    precision, recall = _accumulated(truth, results, engine)
+    overall = precision[:, :, :, 0, MOST_DETECTIONS]
+    sizes = {
+        key: _mean(precision[:, :, :, area, MOST_DETECTIONS]) for key, area in AREAS.items()
+    }
+    return CocoMetrics(
+        AP=_mean(overall),
+        AP50=_mean(overall[IOU_50]),
+        AP75=_mean(overall[IOU_75]),
+        **sizes,
+        AR100=_mean(recall[:, :, 0, MOST_DETECTIONS]),
+        per_class=_per_class(truth, results, overall, recall[:, :, 0, MOST_DETECTIONS]),
+        images=len(truth["images"]),
+    )
+
+
+def silent_classes(metrics: CocoMetrics) -> list[str]:
+    """Classes that have boxes but not one detection: a sign of wrong class ids."""
+    return [n for n, c in metrics.per_class.items() if c.boxes and not c.detections]
+
+
+def _accumulated(
+    truth: dict[str, Any], results: list[dict[str, Any]], engine: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """precision [T, R, K, A, M] and recall [T, K, A, M] with -1 where undefined."""
+    if engine not in ENGINES:
+        raise UsageError(f"evaluation engine {engine!r} is none of {', '.join(ENGINES)}")
+    if not results:
+        classes = len(truth["categories"])
+        has_boxes = np.zeros(classes)
+        order = {c["id"]: k for k, c in enumerate(truth["categories"])}
+        for annotation in truth["annotations"]:
+            has_boxes[order[annotation["category_id"]]] = 1
+        empty = np.where(has_boxes > 0, 0.0, -1.0)
+        return (
+            np.broadcast_to(empty[None, None, :, None, None], (10, 101, classes, 4, 3)),
+            np.broadcast_to(empty[None, :, None, None], (10, classes, 4, 3)),
+        )
+    with contextlib.redirect_stdout(io.StringIO()):
+        if engine == "hotcoco":
+            evaluation = hotcoco.COCOeval(*_loaded_hotcoco(truth, results), "bbox")
+        else:
+            evaluation = _pycocotools(truth, results)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+
+
+def _loaded_hotcoco(truth: dict[str, Any], results: list[dict[str, Any]]) -> tuple[Any, Any]:
+    known = hotcoco.COCO(truth)
+    return known, known.loadRes(results)
+
+
+def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
+    from pycocotools.coco import COCO  # noqa: PLC0415 - the fall-back is imported when it is used
+    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    known = COCO()
+    known.dataset = {"info": {}, **truth}
+    known.createIndex()
+    return COCOeval(known, known.loadRes([dict(entry) for entry in results]), "bbox")
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def _per_class(
+    truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    precision: npt.NDArray[np.float64],
+    recall: npt.NDArray[np.float64],
+) -> dict[str, ClassMetrics]:
+    boxes = _counts(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
+    detections = _counts(entry["category_id"] for entry in results)
+    table = {}
+    for position, category in enumerate(sorted(truth["categories"], key=lambda c: c["id"])):
+        table[category["name"]] = ClassMetrics(
+            AP=_mean(precision[:, :, position]),
+            AP50=_mean(precision[IOU_50, :, position]),
+            AR100=_mean(recall[:, position]),
+            boxes=boxes.get(category["id"], 0),
+            detections=detections.get(category["id"], 0),
+        )
+    return table
+
+
+def _counts(identifiers: Any) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for identifier in identifiers:
+        counts[identifier] = counts.get(identifier, 0) + 1
+    return counts

@@ -1,0 +1,82 @@
+"""Evaluate a model on a data set, alone or together with other processes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from yolox import dist
+from yolox.data.coco import CocoDataset
+from yolox.eval.coco_ap import CocoMetrics, coco_metrics, ground_truth, to_coco
+from yolox.eval.predict import Detections, PredictOptions, Timing, predict, square_batches
+from yolox.models.complexity import Complexity
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found: metrics, milliseconds per image and stage, and COCO results."""
+
+    metrics: CocoMetrics
+    latency_ms: dict[str, float]
+    results: list[dict[str, Any]]
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: CocoDataset,
+    size_hw: tuple[int, int],
+    batch_size: int,
+    options: PredictOptions,
+) -> Evaluation | None:
+    """Evaluate on this process's share of the images. The result is there on rank 0 only.
+
+    Every image is predicted by one process; nothing is padded or counted twice.
+    """
+    share = (dist.rank(), dist.world_size())
+    batches = square_batches(len(dataset), size_hw, batch_size, share)
+    model.eval()
+    parts = dist.gather_objects(predict(model, dataset, batches, options))
+    if dist.rank() != 0:
+        return None
+    found: dict[int, Detections] = {}
+    for part, _ in parts:
+        found.update(part)
+    results = to_coco(found, dataset)
+    metrics = coco_metrics(ground_truth(dataset), results)
+    return Evaluation(metrics, merged_timing([t for _, t in parts]).per_image_ms(), results)
+
+
+def merged_timing(timings: list[Timing]) -> Timing:
+    """Sums over processes: the time per image stays that of one process."""
+    total = Timing()
+    for timing in timings:
+        total.preprocess += timing.preprocess
+        total.forward += timing.forward
+        total.postprocess += timing.postprocess
+        total.images += timing.images
+    return total
+
+
+def evaluation_json(
+    evaluation: Evaluation, size: Complexity, size_hw: tuple[int, int], backend: str
+) -> dict[str, Any]:
+    """The machine-readable result, with stable keys; undefined values are null."""
+    values = {key: value for key, value in asdict(evaluation.metrics).items()}
+    content = {
+        **values,
+        "params": size.params,
+        "nonzero_params": size.nonzero,
+        "gflops": size.gflops,
+        "input_size": list(size_hw),
+        "backend": backend,
+        "latency_ms": evaluation.latency_ms,
+    }
+    cleaned: dict[str, Any] = without_nan(content)
+    return cleaned
+
+
+def without_nan(value: Any) -> Any:
+    """The same value with NaN replaced by None, as JSON wants it."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124

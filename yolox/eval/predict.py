@@ -1,0 +1,238 @@
+"""Run a model over images and collect its detections, with the time of each stage.
+
+Images come in batches of one size: squares as in training, or rectangles that follow the images'
+aspect ratios. The model is any callable from images [B, 3, H, W] (BGR, 0-255, float) to decoded
+predictions [B, A, 5 + C].
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from yolox.config import EvalSpec
+from yolox.data.augment import letterbox, resize_by
+from yolox.data.batch import start_worker
+from yolox.data.sample import UInt8
+from yolox.errors import DataError
+from yolox.ops.nms import postprocess
+
+LEGACY_MEAN = (0.485, 0.456, 0.406)  # ImageNet, as YOLOX before 0.2 normalised its input
+LEGACY_STD = (0.229, 0.224, 0.225)
+
+Forward = Callable[[Tensor], Tensor]
+
+
+class ImageSource(Protocol):
+    """What can be read by number."""
+
+    def __len__(self) -> int: ...
+
+    def read_image(self, index: int) -> UInt8:
+        """[H, W, 3] uint8 BGR."""
+        ...
+
+
+class Request(NamedTuple):
+    """One image of a batch: its number, the canvas (height, width), and the scale's limit."""
+
+    index: int
+    canvas_hw: tuple[int, int]
+    fit_hw: tuple[int, int]
+
+
+class Prepared(NamedTuple):
+    """A batch of canvases [B, 3, H, W] uint8, with ratios [B], numbers [B] and seconds it took."""
+
+    images: Tensor
+    ratios: list[float]
+    indices: list[int]
+    seconds: float
+
+
+class Detections(NamedTuple):
+    """boxes [n, 4] xyxy in pixels of the original image; scores [n]; labels [n] int64."""
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+@dataclass
+class Timing:
+    """Seconds spent per stage, summed over images."""
+
+    preprocess: float = 0.0
+    forward: float = 0.0
+    postprocess: float = 0.0
+    images: int = 0
+
+    def per_image_ms(self) -> dict[str, float]:
+        """Milliseconds per image of each stage and of all together."""
+        scale = 1000 / max(self.images, 1)
+        stages = {
+            "preprocess": self.preprocess * scale,
+            "forward": self.forward * scale,
+            "postprocess": self.postprocess * scale,
+        }
+        return {**stages, "total": sum(stages.values())}
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to run. dtype: bfloat16 or float16 for autocast, float32 for none."""
+
+    eval_spec: EvalSpec
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    workers: int = 0
+    legacy: bool = False
+    progress: bool = True
+
+
+class _Canvases(Dataset[Any]):
+    """Images placed on their canvases, made in worker processes."""
+
+    def __init__(self, source: ImageSource):
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, request: Request) -> tuple[UInt8, float, int, float] | DataError:  # type: ignore[override]
+        start = time.perf_counter()
+        try:
+            image = self.source.read_image(request.index)
+        except DataError as error:
+            return error
+        canvas, ratio = place(image, request.canvas_hw, request.fit_hw)
+        chw = np.ascontiguousarray(canvas.transpose(2, 0, 1))
+        return chw, ratio, request.index, time.perf_counter() - start
+
+
+def place(
+    image: UInt8, canvas_hw: tuple[int, int], fit_hw: tuple[int, int]
+) -> tuple[UInt8, float]:
+    """Scale an image to fit `fit_hw` and put it at the top left of a grey canvas."""
+    if canvas_hw == fit_hw:
+        return letterbox(image, canvas_hw)
+    ratio = min(fit_hw[0] / image.shape[0], fit_hw[1] / image.shape[1])
+    return letterbox(resize_by(image, ratio), canvas_hw, scale=False)[0], ratio
+
+
+def square_batches(
+    count: int, size_hw: tuple[int, int], batch_size: int, share: tuple[int, int] = (0, 1)
+) -> list[list[Request]]:
+    """Batches of one canvas size; `share` is (rank, world): every image stands in one share only."""
+    rank, world = share
+    mine = [Request(index, size_hw, size_hw) for index in range(rank, count, world)]
+    return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+
+
+def rectangular_batches(
+    sizes_hw: Sequence[tuple[int, int]], fit_hw: tuple[int, int], divisor: int, batch_size: int
+) -> list[list[Request]]:
+    """Images sorted by aspect ratio; each batch has the smallest canvas that holds its images.
+
+    sizes_hw: (height, width) of every image. Canvases are multiples of `divisor`.
+    """
+    order = sorted(range(len(sizes_hw)), key=lambda index: sizes_hw[index][0] / sizes_hw[index][1])
+    batches = []
+    for start in range(0, len(order), batch_size):
+        members = order[start : start + batch_size]
+        scaled = np.array([_scaled(sizes_hw[index], fit_hw) for index in members])
+        height, width = (-(-scaled.max(axis=0) // divisor) * divisor).tolist()
+        batches.append([Request(index, (height, width), fit_hw) for index in members])
+    return batches
+
+
+def _scaled(size_hw: tuple[int, int], fit_hw: tuple[int, int]) -> tuple[int, int]:
+    ratio = min(fit_hw[0] / size_hw[0], fit_hw[1] / size_hw[1])
+    return max(int(size_hw[0] * ratio), 1), max(int(size_hw[1] * ratio), 1)
+
+
+def predict(
+    forward: Forward, source: ImageSource, batches: list[list[Request]], options: PredictOptions
+) -> tuple[dict[int, Detections], Timing]:
+    """Detections by image number, and the time spent. Raises the DataError of a bad image."""
+    found: dict[int, Detections] = {}
+    timing = Timing()
+    for batch in tqdm(
+        _prepared(source, batches, options), total=len(batches), desc="evaluating",
+        disable=None if options.progress else True,
+    ):  # fmt: skip
+        decoded, seconds = timed(options.device, lambda batch=batch: run(forward, batch.images, options))
+        timing.preprocess += batch.seconds
+        timing.forward += seconds
+        rows, seconds = timed(options.device, lambda d=decoded: postprocess(d, options.eval_spec))
+        timing.postprocess += seconds
+        timing.images += len(batch.indices)
+        for index, ratio, detections in zip(batch.indices, batch.ratios, rows, strict=True):
+            found[index] = to_detections(detections, ratio)
+    return found, timing
+
+
+@torch.inference_mode()
+def run(forward: Forward, images: Tensor, options: PredictOptions) -> Tensor:
+    """uint8 canvases -> decoded predictions, on the device and in the precision asked for."""
+    x = images.to(options.device, non_blocking=True).float()
+    if options.legacy:
+        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (LEGACY_MEAN, LEGACY_STD))
+        x = (x.flip(1) / 255 - mean) / std
+    x = x.contiguous(memory_format=torch.channels_last)
+    half = options.dtype != torch.float32
+    with torch.autocast(options.device.type, options.dtype if half else None, enabled=half):
+        return forward(x)
+
+
+def to_detections(rows: Tensor, ratio: float) -> Detections:
+    """Postprocessed rows [n, 7] of a canvas -> detections in the original image's pixels."""
+    rows = rows.cpu()
+    return Detections(rows[:, :4] / ratio, rows[:, 4] * rows[:, 5], rows[:, 6].long())
+
+
+def timed(device: torch.device, work: Callable[[], Any]) -> tuple[Any, float]:
+    """A result and the seconds it took, with the device's queue emptied before and after."""
+    _synchronize(device)
+    start = time.perf_counter()
+    result = work()
+    _synchronize(device)
+    return result, time.perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _collate(items: list[tuple[UInt8, float, int, float] | DataError]) -> Prepared | DataError:
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+    images, ratios, indices, seconds = zip(*items, strict=True)  # type: ignore[misc]
+    return Prepared(torch.from_numpy(np.stack(images)), list(ratios), list(indices), sum(seconds))
+
+
+def _prepared(
+    source: ImageSource, batches: list[list[Request]], options: PredictOptions
+) -> Iterator[Prepared]:
+    loader: DataLoader[Any] = DataLoader(
+        _Canvases(source),
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=options.workers,
+        collate_fn=_collate,
+        worker_init_fn=start_worker,
+        pin_memory=options.device.type == "cuda",
+    )
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch

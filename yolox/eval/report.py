@@ -1,0 +1,40 @@
+"""Metrics as text."""
+
+import math
+from collections.abc import Mapping
+
+from tabulate import tabulate
+
+from yolox.eval.coco_ap import CocoMetrics, silent_classes
+
+
+def metrics_table(metrics: CocoMetrics) -> str:
+    """The overall metrics in one row."""
+    keys = ["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100"]
+    row = [_number(getattr(metrics, key)) for key in keys]
+    return tabulate([row], headers=keys, tablefmt="github", disable_numparse=True)
+
+
+def class_table(metrics: CocoMetrics) -> str:
+    """One row per class that has boxes or detections, and a warning for classes never detected."""
+    rows = [
+        [name, _number(c.AP), _number(c.AP50), _number(c.AR100), c.boxes, c.detections]
+        for name, c in metrics.per_class.items()
+        if c.boxes or c.detections
+    ]
+    headers = ["class", "AP", "AP50", "AR100", "boxes", "detections"]
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    silent = silent_classes(metrics)
+    if silent:
+        table += f"\nwarning: boxes but not one detection: {', '.join(silent)}"
+    return table
+
+
+def latency_line(latency_ms: Mapping[str, float], batch_size: int, device: str) -> str:
+    """Milliseconds per image by stage."""
+    parts = ", ".join(f"{stage} {value:.2f}" for stage, value in latency_ms.items())
+    return f"ms per image (batch {batch_size}, {device}): {parts}"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
