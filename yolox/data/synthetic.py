@@ -65,18 +65,16 @@ class SyntheticSpec:
 
 @dataclass(frozen=True)
 class _Shape:
-    """One object before it is drawn: class name, centre and radius in pixels, and its pose."""
+    """One object before it is drawn: class name, centre and radius in pixels, and its pose.
+
+    stretch: [2], factors along its own axes. rotation: [2, 2], from its axes to the image's.
+    """
 
     name: str
     centre: Points
     radius: float
     stretch: Points
-    angle: float
-
-    @property
-    def rotation(self) -> Points:
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        return np.array([[cos, -sin], [sin, cos]], np.float64)
+    rotation: Points
 
     def contours(self) -> list[Points]:
         """Closed outlines in pixels, [K, 2] each; a second one is a hole."""
@@ -117,8 +115,7 @@ def draw_image(spec: SyntheticSpec, split: str, index: int) -> tuple[UInt8, list
     visible, in pixels), `area` (visible pixels) and `iscrowd`.
     """
     rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
-    aspect = ASPECTS_WH[rng.integers(len(ASPECTS_WH))]
-    width, height = (round(spec.size * side) for side in aspect)
+    width, height = (round(spec.size * side) for side in rng.choice(ASPECTS_WH))
     canvas = _background(width, height, rng)
     is_empty = int((index + 1) * spec.empty_share) > int(index * spec.empty_share)
     shapes = [] if is_empty else _place(width, height, spec.max_objects, rng)
@@ -159,10 +156,11 @@ def _place(width: int, height: int, max_objects: int, rng: np.random.Generator) 
         name = list(CATEGORIES)[rng.integers(len(CATEGORIES))]
         radius = float(np.exp(rng.uniform(np.log(SIDES[0]), np.log(largest)))) / 2
         stretch = np.exp(rng.uniform(-0.15, 0.15) * np.array([1.0, -1.0]))
-        angle = float(rng.uniform(0, 2 * np.pi))
+        angle = rng.uniform(0, 2 * np.pi)
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         for _ in range(12):
             centre = rng.uniform(0.8 * radius, np.array([width, height]) - 0.8 * radius)
-            shape = _Shape(name, centre, radius, stretch, angle)
+            shape = _Shape(name, centre, radius, stretch, rotation)
             if all(_overlap(shape, other) <= MAX_OVERLAP for other in shapes):
                 shapes.append(shape)
                 break
@@ -232,17 +230,15 @@ def _paint(canvas: Float32, shape: _Shape, mask: Float32, rng: np.random.Generat
 def _contrasting(pixels: Float32, rng: np.random.Generator) -> Points:
     """A random colour [3] that is far (in BGR) from nearly all pixels [N, 3]; else the farthest."""
     candidates = rng.uniform(10, 245, (24, 3))
-    distances = np.linalg.norm(candidates[:, None] - pixels[None], axis=2)
-    far = np.quantile(distances, 0.1, axis=1)
+    far = np.quantile(np.linalg.norm(candidates[:, None] - pixels, axis=2), 0.1, axis=1)
     enough = np.flatnonzero(far >= 90)
     return np.asarray(candidates[enough[0] if len(enough) else far.argmax()])
 
 
 def _annotate(shape: _Shape, visible: npt.NDArray[np.bool_]) -> list[Annotation]:
     """The annotation of an object by its visible pixels [H, W], or none where too few are left."""
-    side = math.ceil(3 * shape.radius)
+    side, area = math.ceil(3 * shape.radius), int(np.count_nonzero(visible))
     whole = _mask(replace(shape, centre=np.full(2, side / 2)), side, side) >= 0.5
-    area = int(np.count_nonzero(visible))
     if area < MIN_VISIBLE * np.count_nonzero(whole):
         return []
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
@@ -265,10 +261,10 @@ def _write_split(folder: Path, spec: SyntheticSpec, split: str) -> None:
         images.append({"id": index + 1, "file_name": name, "width": width, "height": height})
         for annotation in found:
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **annotation})
-    categories = [{"id": number, "name": name} for name, number in CATEGORIES.items()]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    classes = [{"id": number, "name": name} for name, number in CATEGORIES.items()]
+    content = {"images": images, "annotations": annotations, "categories": classes}
     (folder / "annotations").mkdir(exist_ok=True)
-    (folder / JSON_FILE.format(split)).write_text(json.dumps(content), encoding="utf-8")
+    (folder / JSON_FILE.format(split)).write_text(json.dumps(content))
 
 
 def _identity(spec: SyntheticSpec) -> dict[str, Any]:
@@ -294,11 +290,9 @@ def _is_complete(folder: Path, spec: SyntheticSpec) -> bool:
 
 def _require_ours(folder: Path) -> None:
     """Raise DataError unless the folder is absent, empty, or a set of this generator alone."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+    if folder.is_file():
         raise DataError(f"{folder} is a file, not a folder for a data set")
-    entries = {path.name for path in folder.iterdir()}
+    entries = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if entries and _stored_identity(folder).get("generator") != __name__:
         raise DataError(f"folder {folder} holds something else: it has no {MARKER} of ours")
     if foreign := sorted(entries - _ENTRIES):

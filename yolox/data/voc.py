@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
@@ -96,9 +97,11 @@ def header_size(path: Path) -> tuple[int, int]:
     Raises DataError, naming the file, where it is absent or no image.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            orientation = _orientation(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of slightly broken EXIF blocks
+            with Image.open(path) as image:
+                width, height = image.size
+                orientation = _orientation(image)
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"image {path}: not a readable image") from error
     except OSError as error:

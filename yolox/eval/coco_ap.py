@@ -6,7 +6,7 @@ reference and the fall-back where hotcoco has no wheel.
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +76,13 @@ def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
     }
 
 
-def to_coco(found: Mapping[int, Detections], dataset: CocoDataset) -> list[dict[str, Any]]:
-    """Detections by image number -> COCO result entries (bbox as x, y, width, height)."""
+def to_coco(
+    found: Mapping[int, Detections], image_ids: Sequence[Any], category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Detections by image number -> COCO result entries (bbox as x, y, width, height).
+
+    image_ids: by image number; category_ids: by class index.
+    """
     results = []
     for index in sorted(found):
         boxes_xyxy, scores, labels = found[index]
@@ -85,8 +90,8 @@ def to_coco(found: Mapping[int, Detections], dataset: CocoDataset) -> list[dict[
         boxes[:, 2:] -= boxes[:, :2]
         for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
             results.append({
-                "image_id": dataset.images[index].id,
-                "category_id": dataset.category_ids[label],
+                "image_id": image_ids[index],
+                "category_id": category_ids[label],
                 "bbox": box,
                 "score": score,
             })  # fmt: skip

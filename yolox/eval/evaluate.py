@@ -41,7 +41,7 @@ def evaluate(
     found: dict[int, Detections] = {}
     for part, _ in parts:
         found.update(part)
-    results = to_coco(found, dataset)
+    results = to_coco(found, [record.id for record in dataset.images], dataset.category_ids)
     metrics = coco_metrics(ground_truth(dataset), results)
     return Evaluation(metrics, merged_timing([t for _, t in parts]).per_image_ms(), results)
 

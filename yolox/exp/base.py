@@ -47,6 +47,8 @@ class Exp:
     val_ann: str = "instances_val2017.json"
     train_name: str = "train2017"
     val_name: str = "val2017"
+    test_ann: str = "instances_test2017.json"
+    test_name: str = "test2017"
     data_num_workers: int = 4
     input_size: tuple[int, int] = (640, 640)
     multiscale_range: int | tuple[int, int] = 5

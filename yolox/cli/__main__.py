@@ -1,0 +1,45 @@
+"""`yolox COMMAND ...`, also as `python -m yolox.cli`."""
+
+import sys
+from importlib import import_module
+
+from yolox.cli.common import Main, run
+from yolox.config import nearest
+from yolox.errors import UsageError
+
+COMMANDS = {
+    "train": ("yolox.cli.train", "train an experiment"),
+    "eval": ("yolox.cli.eval", "COCO metrics and latency of a checkpoint"),
+    "demo": ("yolox.cli.demo", "detect in images, a video or a camera, and save pictures"),
+    "compress": ("compress.prune", "make a checkpoint sparse and measure what came of it"),
+    "run": ("yolox.cli.deploy", "the deployment run of a JSON configuration"),
+    "doctor": ("yolox.cli.doctor", "report on a data set and draw its targets"),
+}
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["usage: yolox COMMAND [--help] ...", "", *lines, ""])
+
+
+def dispatch(argv: list[str] | None = None) -> int:
+    """Find the command and run it."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0 if words else UsageError.exit_code
+    name, *rest = words
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}{nearest(name, list(COMMANDS))}")
+    main: Main = import_module(COMMANDS[name][0]).main
+    return main(rest)
+
+
+def main() -> int:
+    """The console command."""
+    return run(dispatch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What the commands share: exit codes, naming an experiment, starting workers."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from loguru import logger
+
+from yolox.engine import checkpoint
+from yolox.engine.launch import JobSize
+from yolox.engine.log import set_up_log
+from yolox.errors import ModelError, UsageError, YoloxError
+from yolox.exp import Exp, get_exp
+
+Main = Callable[[list[str] | None], int]
+
+INTERRUPTED = 130  # the shell's code for SIGINT
+
+
+def run(main: Main, argv: list[str] | None = None) -> int:
+    """Run a command and return its exit code. A user's mistake is one line, a bug a traceback."""
+    set_up_log()
+    try:
+        return main(argv)
+    except YoloxError as error:
+        logger.error("{}", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        return INTERRUPTED
+    except Exception:  # noqa: BLE001 - the last stop: reported in full, and never exit code 0
+        traceback.print_exc(file=sys.stderr)
+        return 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours: one line, exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises UsageError."""
+        raise UsageError(f"{self.prog}: {message}")
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """-f, -n, -expn and the trailing KEY VALUE pairs."""
+    parser.add_argument("-f", "--exp_file", help="experiment file")
+    parser.add_argument("-n", "--name", help="shipped experiment, such as yolox-s or yolox-m-p6")
+    parser.add_argument("-expn", "--experiment-name", help="name of the output folder")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options to set")
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """-d, machines and where they meet, and the device."""
+    parser.add_argument("-d", "--devices", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the best there is)")
+    parser.add_argument("--num_machines", type=int, default=1)
+    parser.add_argument("--machine_rank", type=int, default=0)
+    parser.add_argument("--dist-url", help="tcp://HOST:PORT of machine 0")
+    parser.add_argument("--dist-backend", default="auto", help="auto, nccl or gloo")
+
+
+def job_size(args: argparse.Namespace) -> JobSize:
+    """Processes and machines of a job."""
+    if args.devices < 1:
+        raise UsageError(f"--devices {args.devices} is not positive")
+    return JobSize(args.devices, args.num_machines, args.machine_rank, args.dist_url)
+
+
+def load_experiment(args: argparse.Namespace, ckpt: str | None = None) -> Exp:
+    """The experiment named on the command line, with its options set and checked.
+
+    ckpt: a checkpoint that names its experiment, for the case that the command line does not.
+    """
+    if args.exp_file is None and args.name is None and ckpt is not None:
+        exp = exp_of_checkpoint(ckpt)
+    else:
+        exp = get_exp(args.exp_file, args.name)
+    exp.merge(_pairs(args.opts))
+    if args.experiment_name:
+        exp.exp_name = args.experiment_name
+    exp.validate()
+    return exp
+
+
+def exp_of_checkpoint(path: str) -> Exp:
+    """The experiment that made a checkpoint, with the options it had then.
+
+    Raises ModelError where the checkpoint does not say.
+    """
+    stored = checkpoint.read(path).get("exp")
+    if stored is None:
+        raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
+    named = stored["file"] is not None or stored["name"] is not None
+    exp = get_exp(stored["file"], stored["name"]) if named else Exp()
+    for key, value in stored["options"].items():
+        setattr(exp, key, tuple(value) if isinstance(value, list) else value)
+    return exp
+
+
+def _pairs(words: Sequence[str]) -> list[str]:
+    pairs = [word for word in words if word != "--"]
+    flags = [word for word in pairs[::2] if word.startswith("-")]
+    if flags:
+        raise UsageError(f"{flags[0]} stands behind KEY VALUE pairs: flags come first")
+    return pairs

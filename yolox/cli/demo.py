@@ -1,0 +1,138 @@
+"""`yolox demo image|video|webcam`: detect, and save or show pictures with boxes."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from loguru import logger
+
+from yolox.cli.common import Parser, add_experiment, load_experiment
+from yolox.config import EvalSpec
+from yolox.data.augment import letterbox
+from yolox.data.coco_classes import class_labels
+from yolox.data.draw import draw_boxes
+from yolox.data.folder import find_images
+from yolox.data.sample import UInt8
+from yolox.engine import checkpoint
+from yolox.engine.launch import pick_device
+from yolox.errors import DataError
+from yolox.eval.predict import PredictOptions, run, to_detections
+from yolox.exp import Exp
+from yolox.models.fuse import fuse
+from yolox.ops.nms import postprocess
+
+Annotate = Callable[[UInt8], tuple[UInt8, int]]
+ESCAPE_KEYS = (27, ord("q"))
+
+
+def make_parser() -> Parser:
+    """The flags of YOLOX's demo command."""
+    parser = Parser("yolox demo", description=__doc__)
+    parser.add_argument("demo", choices=["image", "video", "webcam"])
+    parser.add_argument("-c", "--ckpt", help="checkpoint (default: the experiment's best_ckpt.pth)")
+    parser.add_argument("--path", help="image, folder of images, or video")
+    parser.add_argument("--camid", type=int, default=0, help="number of the camera")
+    parser.add_argument("--out", help="folder for the pictures (default: <output_dir>/<exp>/demo)")
+    parser.add_argument("--save_result", action="store_true", help="webcam: save a video; others always save")
+    parser.add_argument("--show", action="store_true", help="show frames in a window too")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
+    parser.add_argument("--conf", type=float, default=0.3, help="score threshold")
+    parser.add_argument("--nms", type=float, default=0.3, help="IoU threshold, over all classes")
+    parser.add_argument("--tsize", type=int, help="test at this square size")
+    parser.add_argument("--fp16", action="store_true", help="fp16 on CUDA, bf16 on the CPU")
+    parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
+    parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
+    add_experiment(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    args = make_parser().parse_args(argv)
+    exp = load_experiment(args, args.ckpt)
+    if args.tsize is not None:
+        exp.test_size = (args.tsize, args.tsize)
+        exp.validate()
+    annotate = _annotator(args, exp)
+    folder = Path(args.out) if args.out else Path(exp.output_dir) / exp.exp_name / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    if args.demo == "image":
+        return _images(Path(args.path or "."), folder, annotate)
+    source = args.camid if args.demo == "webcam" else str(args.path)
+    save = args.demo == "video" or args.save_result
+    name = Path(str(args.path)).stem if args.demo == "video" else f"camera_{args.camid}"
+    return _frames(source, folder / f"{name}.mp4" if save else None, args.show, annotate)
+
+
+def _annotator(args: Namespace, exp: Exp) -> Annotate:
+    """A function from an image to the image with its boxes, and their number."""
+    device = pick_device(args.device)
+    ckpt = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
+    restored = checkpoint.restore(ckpt, exp.detector_spec())
+    model = fuse(restored.model).to(device)
+    names = class_labels(restored.spec.num_classes, restored.class_names)
+    spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
+    half = torch.float16 if device.type != "cpu" else torch.bfloat16
+    options = PredictOptions(spec, device, half if args.fp16 else torch.float32, legacy=args.legacy)
+
+    def annotate(image: UInt8) -> tuple[UInt8, int]:
+        canvas, ratio = letterbox(image, exp.test_size)
+        batch = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None]
+        found = to_detections(postprocess(run(model, batch, options), spec)[0], ratio)
+        drawn = draw_boxes(
+            image, found.boxes_xyxy.numpy(), found.labels.numpy(), names, found.scores.numpy()
+        )
+        return drawn, len(found.scores)
+
+    return annotate
+
+
+def _images(path: Path, folder: Path, annotate: Annotate) -> int:
+    images = find_images(path)
+    for number, source in enumerate(images.paths):
+        start = time.perf_counter()
+        drawn, count = annotate(images.read_image(number))
+        spent = (time.perf_counter() - start) * 1000
+        target = folder / f"{source.stem}.jpg"
+        cv2.imwrite(str(target), drawn)
+        logger.info("{}: {} boxes, {:.0f} ms -> {}", source.name, count, spent, target)
+    return 0
+
+
+def _frames(source: str | int, target: Path | None, show: bool, annotate: Annotate) -> int:
+    """Annotate a video or a camera's frames until they end or a key (q, Esc) is pressed."""
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise DataError(f"video {source!r} cannot be opened")
+    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+    writer = None
+    frames, start = 0, time.perf_counter()
+    try:
+        while True:
+            there, frame = capture.read()
+            if not there:
+                break
+            drawn, _ = annotate(frame)
+            frames += 1
+            if target is not None:
+                if writer is None:
+                    size = (drawn.shape[1], drawn.shape[0])
+                    writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+                writer.write(drawn)
+            if show:
+                cv2.imshow("yolox", drawn)
+                if cv2.waitKey(1) in ESCAPE_KEYS:
+                    break
+    finally:
+        capture.release()
+        if writer is not None:
+            writer.release()
+    if not frames:
+        raise DataError(f"video {source!r} holds no readable frame")
+    seconds = time.perf_counter() - start
+    logger.info("{} frames, {:.1f} frames/s{}", frames, frames / seconds, f" -> {target}" if target else "")
+    return 0

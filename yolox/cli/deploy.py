@@ -1,0 +1,204 @@
+"""`yolox run` and `main.py`: the deployment run that a JSON configuration describes.
+
+Images of a folder are sorted by aspect ratio into rectangular batches, detected, and written as an
+answer: the framework, the parameter count (values that are not zero), then COCO results.
+"""
+
+import json
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+from tabulate import tabulate
+
+from yolox.cli.common import Parser
+from yolox.config import EvalSpec, from_dict
+from yolox.data.coco import CocoDataset, load_json
+from yolox.data.coco_classes import category_ids
+from yolox.data.folder import ImageFolder, find_images, header_size
+from yolox.engine import checkpoint
+from yolox.engine.launch import pick_device
+from yolox.errors import DataError, UsageError
+from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
+from yolox.eval.predict import (
+    PredictOptions,
+    Timing,
+    predict,
+    rectangular_batches,
+    square_batches,
+)
+from yolox.eval.report import metrics_table
+from yolox.exp import get_exp
+from yolox.exp.options import apply_options, check_value, option_types
+from yolox.models.complexity import count_nonzero
+from yolox.models.fuse import fuse
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """Every key a configuration may have; `checkpoint` and `images` must be there.
+
+    exp: name or file of the experiment, for checkpoints that do not state their architecture.
+    size: (height, width) that images are scaled to fit; conf, nms and the keys after them are
+    those of `EvalSpec`. Paths are relative to the working directory.
+    """
+
+    checkpoint: str
+    images: str
+    answer: str = "answer.json"
+    annotations: str | None = None
+    exp: str | None = None
+    size: tuple[int, int] = (640, 640)
+    rectangular: bool = True
+    batch_size: int = 8
+    workers: int = 2
+    device: str | None = None
+    precision: str = "fp32"
+    conf: float = 0.001
+    nms: float = 0.65
+    class_agnostic: bool = False
+    multi_class: bool = True
+    soft_nms: bool = False
+    max_candidates: int = 5000
+    max_detections: int = 300
+    min_class_ratio: float = 0.0
+    min_objectness_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size} is not positive")
+
+    def eval_spec(self) -> EvalSpec:
+        """The part that says how predictions become detections."""
+        return EvalSpec(**{field.name: getattr(self, field.name) for field in fields(EvalSpec)})
+
+
+def load_config(path: Path, overrides: list[str]) -> DeployConfig:
+    """Read a configuration strictly. Raises UsageError naming the file, the key and the value."""
+    try:
+        values = load_json(path)
+    except DataError as error:
+        raise UsageError(f"configuration {path}: {error}") from error
+    config: DeployConfig = from_dict(DeployConfig, values, f"configuration {path}")
+    types = option_types(config)
+    for key, value in vars(config).items():
+        check_value(key, value, types[key])
+    changed = _Bag(vars(config), types)
+    apply_options(changed, overrides)
+    config = from_dict(DeployConfig, vars(changed), f"configuration {path}")
+    try:
+        config.eval_spec()
+    except ValueError as error:
+        raise UsageError(f"configuration {path}: {error}") from error
+    return config
+
+
+class _Bag:
+    """The configuration's values, open for KEY VALUE pairs."""
+
+    def __init__(self, values: dict[str, Any], types: dict[str, Any]):
+        type(self).__annotations__ = types
+        for key, value in values.items():
+            setattr(self, key, value)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    parser = Parser("main.py", description=__doc__)
+    parser.add_argument("--config", required=True, help="JSON configuration")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to override")
+    args = parser.parse_args(argv)
+    deploy(load_config(Path(args.config), args.opts))
+    return 0
+
+
+def deploy(config: DeployConfig) -> None:
+    """The whole run; prints what it measured. Raises DataError, ModelError or UsageError."""
+    clock = time.perf_counter()
+    device = pick_device(config.device)
+    exp = _experiment(config.exp)
+    restored = checkpoint.restore(config.checkpoint, exp.detector_spec() if exp else None)
+    model = fuse(restored.model)
+    parameters = count_nonzero(model)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    divisor = restored.spec.divisor
+    if any(value % divisor for value in config.size):
+        raise UsageError(f"size {config.size} is not a multiple of {divisor}, the largest stride")
+    images, dataset = _images(config, restored.spec.num_classes)
+    spent = {"set-up": time.perf_counter() - clock}
+
+    clock = time.perf_counter()
+    sizes = [header_size(path) for path in images.paths]
+    batches = (
+        rectangular_batches(sizes, config.size, divisor, config.batch_size)
+        if config.rectangular
+        else square_batches(len(images), config.size, config.batch_size)
+    )
+    options = PredictOptions(
+        config.eval_spec(), device, PRECISIONS[config.precision], workers=config.workers
+    )
+    found, timing = predict(model, images, batches, options)
+    spent["images, wall clock"] = time.perf_counter() - clock
+
+    clock = time.perf_counter()
+    ids = tuple(dataset.category_ids) if dataset else restored.category_ids
+    results = to_coco(
+        found, _image_ids(images, dataset), category_ids(restored.spec.num_classes, ids)
+    )
+    answer = [{"framework": f"pytorch {torch.__version__}"}, {"parameters": parameters}, *results]
+    Path(config.answer).parent.mkdir(parents=True, exist_ok=True)
+    Path(config.answer).write_text(json.dumps(answer))
+    spent["answer"] = time.perf_counter() - clock
+    _report(config, timing, spent, parameters)
+    if dataset is not None:
+        print(metrics_table(coco_metrics(ground_truth(dataset), results)))
+
+
+def _experiment(name: str | None) -> Any:
+    if name is None:
+        return None
+    return get_exp(exp_file=name) if name.endswith(".py") else get_exp(exp_name=name)
+
+
+def _images(config: DeployConfig, classes: int) -> tuple[ImageFolder, CocoDataset | None]:
+    """The images to run on: those of the annotation file where one is named, else the folder's."""
+    if config.annotations is None:
+        return find_images(Path(config.images)), None
+    folder = Path(config.images)
+    file = Path(config.annotations)
+    if not folder.is_dir():
+        raise DataError(f"images {folder}: no such folder")
+    dataset = CocoDataset(folder, str(file.resolve()), "")
+    if len(dataset.class_names) != classes:
+        raise UsageError(
+            f"the checkpoint has {classes} classes, {file} has {len(dataset.class_names)}"
+        )
+    return ImageFolder([record.path for record in dataset.images]), dataset
+
+
+def _image_ids(images: ImageFolder, dataset: CocoDataset | None) -> list[Any]:
+    """Ids of the annotation file; without one the file names, as numbers where they are numbers."""
+    if dataset is not None:
+        return [record.id for record in dataset.images]
+    stems = [path.stem for path in images.paths]
+    return [int(stem) if stem.isdigit() else stem for stem in stems]
+
+
+def _report(
+    config: DeployConfig, timing: Timing, spent: dict[str, float], parameters: int
+) -> None:
+    per_image = timing.per_image_ms()
+    rows = [[stage, f"{seconds:.2f}", ""] for stage, seconds in spent.items()]
+    for stage in ("preprocess", "forward", "postprocess"):
+        seconds = getattr(timing, stage)
+        rows.append([f"  {stage}", f"{seconds:.2f}", f"{per_image[stage]:.2f}"])
+    print(tabulate(rows, headers=["stage", "s", "ms per image"], tablefmt="github"))
+    print(f"images: {timing.images}; parameters (not zero): {parameters}; answer: {config.answer}")
+    logger.info("forward includes the transfer to the device and decoding; postprocess is NMS")

@@ -1,0 +1,115 @@
+"""`yolox eval`: COCO metrics, per-class AP and the latency of each stage."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from loguru import logger
+
+from yolox import dist
+from yolox.cli.common import Parser, add_experiment, add_job, job_size, load_experiment
+from yolox.engine import checkpoint
+from yolox.engine.launch import joined, launch, needs_launch, pick_device
+from yolox.errors import UsageError
+from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json
+from yolox.eval.latency import latency_ms, random_images
+from yolox.eval.predict import PredictOptions
+from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.exp import Exp
+from yolox.models.complexity import complexity, describe
+from yolox.models.fuse import fuse
+
+
+def make_parser() -> Parser:
+    """The flags of YOLOX's evaluation command, and --json."""
+    parser = Parser("yolox eval", description=__doc__)
+    parser.add_argument("-c", "--ckpt", help="checkpoint (default: the experiment's best_ckpt.pth)")
+    parser.add_argument("-b", "--batch-size", type=int, default=64, help="over all devices")
+    parser.add_argument("--conf", type=float, help="score threshold")
+    parser.add_argument("--nms", type=float, help="IoU threshold")
+    parser.add_argument("--tsize", type=int, help="test at this square size")
+    parser.add_argument("--fp16", action="store_true", help="fp16 on CUDA, bf16 on the CPU")
+    parser.add_argument("--bf16", action="store_true", help="bf16 autocast")
+    parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
+    parser.add_argument("--no-fuse", action="store_true", help="keep batch norm layers")
+    parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
+    parser.add_argument("--test", action="store_true", help="the test set: write results, no metrics")
+    parser.add_argument("--speed", action="store_true", help="measure speed only")
+    parser.add_argument("--seed", type=int, help="seed of torch")
+    parser.add_argument("--json", dest="json_file", help="write the result to this file")
+    parser.add_argument("--results", help="write the detections to this file (COCO results)")
+    add_job(parser)
+    add_experiment(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    args = make_parser().parse_args(argv)
+    exp = _experiment(args)
+    size = job_size(args)
+    if needs_launch(size):
+        return launch(["-m", "yolox.cli", "eval", *(sys.argv[1:] if argv is None else argv)], size)
+    device = pick_device(args.device)
+    if args.seed is not None:
+        torch.manual_seed(args.seed)
+    with joined(args.dist_backend, device):
+        ckpt = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
+        restored = checkpoint.restore(ckpt, exp.detector_spec())
+        model = restored.model if args.no_fuse else fuse(restored.model)
+        model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if dist.rank() == 0:
+            logger.info("model: {}", describe(restored.model, exp.test_size))
+        if args.speed:
+            speeds = latency_ms({"model": model}, random_images(args.batch_size, exp.test_size, device))
+            logger.info("forward: {:.2f} ms per batch of {}", speeds["model"], args.batch_size)
+            return 0
+        _evaluate(args, exp, model, device)
+    return 0
+
+
+def _experiment(args: Namespace) -> Exp:
+    exp = load_experiment(args, args.ckpt)
+    if args.conf is not None:
+        exp.test_conf = args.conf
+    if args.nms is not None:
+        exp.nmsthre = args.nms
+    if args.tsize is not None:
+        exp.test_size = (args.tsize, args.tsize)
+    if args.test:
+        exp.val_ann, exp.val_name = exp.test_ann, exp.test_name
+        if not args.results:
+            raise UsageError("--test needs --results FILE: the test set's boxes are not public")
+    exp.validate()
+    return exp
+
+
+def _evaluate(args: Namespace, exp: Exp, model: torch.nn.Module, device: torch.device) -> None:
+    half = torch.float16 if device.type != "cpu" else torch.bfloat16
+    options = PredictOptions(
+        exp.eval_spec(),
+        device=device,
+        dtype=half if args.fp16 else torch.bfloat16 if args.bf16 else torch.float32,
+        workers=exp.data_num_workers,
+        legacy=args.legacy,
+    )
+    batch = max(args.batch_size // dist.world_size(), 1)
+    found = evaluate(model, exp.get_eval_dataset(), exp.test_size, batch, options)
+    if found is None:
+        return
+    if not args.test:
+        print(metrics_table(found.metrics))
+        print(class_table(found.metrics))
+    print(latency_line(found.latency_ms, batch, str(device)))
+    _write(args, exp, model, found)
+
+
+def _write(args: Namespace, exp: Exp, model: torch.nn.Module, found: Evaluation) -> None:
+    if args.json_file:
+        size = complexity(model, exp.test_size)
+        content = evaluation_json(found, size, exp.test_size, "torch")
+        Path(args.json_file).write_text(json.dumps(content, indent=2))
+    if args.results:
+        Path(args.results).write_text(json.dumps(found.results))

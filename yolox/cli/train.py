@@ -1,0 +1,62 @@
+"""`yolox train`: train an experiment on one or many devices."""
+
+import sys
+
+import torch
+
+from yolox.cli.common import Parser, add_experiment, add_job, job_size, load_experiment
+from yolox.engine.launch import joined, launch, needs_launch, pick_device
+from yolox.engine.state import RunOptions
+from yolox.engine.train import train
+
+OCCUPY_SHARE = 0.9  # of the free memory
+
+
+def make_parser() -> Parser:
+    """The flags of YOLOX's training command."""
+    parser = Parser("yolox train", description=__doc__)
+    parser.add_argument("-b", "--batch-size", type=int, default=64, help="over all devices")
+    parser.add_argument("-c", "--ckpt", help="checkpoint to start from or, with --resume, to continue")
+    parser.add_argument("-e", "--start_epoch", type=int, help="with --resume: first epoch, from 1")
+    parser.add_argument("--resume", action="store_true", help="continue a run exactly")
+    parser.add_argument("--fp16", action="store_true", help="fp16 with a scaler on CUDA, bf16 on the CPU")
+    parser.add_argument("--bf16", action="store_true", help="bf16 autocast")
+    parser.add_argument("--cache", nargs="?", const="ram", choices=["ram", "disk"])
+    parser.add_argument("-o", "--occupy", action="store_true", help="take the GPU's memory at once")
+    parser.add_argument("-l", "--logger", default="tensorboard", help="tensorboard, wandb or none")
+    add_job(parser)
+    add_experiment(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    args = make_parser().parse_args(argv)
+    exp = load_experiment(args)
+    size = job_size(args)
+    if needs_launch(size):
+        return launch(["-m", "yolox.cli", "train", *(sys.argv[1:] if argv is None else argv)], size)
+    device = pick_device(args.device)
+    with joined(args.dist_backend, device):
+        if args.occupy and device.type == "cuda":
+            _occupy(device)
+        options = RunOptions(
+            batch_size=args.batch_size,
+            device=device,
+            precision="fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
+            resume=args.resume,
+            ckpt=args.ckpt,
+            start_epoch=args.start_epoch,
+            cache=args.cache,
+            logger=args.logger,
+            exp_file=args.exp_file,
+            exp_name=args.name,
+        )
+        train(exp, options)
+    return 0
+
+
+def _occupy(device: torch.device) -> None:
+    """Let the caching allocator take most of the free memory, so that nobody else does."""
+    free, _ = torch.cuda.mem_get_info(device)
+    torch.empty(int(free * OCCUPY_SHARE), dtype=torch.uint8, device=device)

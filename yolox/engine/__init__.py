@@ -1,0 +1,1 @@
+"""The training engine: optimiser, schedule, EMA, checkpoints, processes, and the training loop."""

@@ -1,0 +1,36 @@
+"""The optimiser of YOLOX: SGD with Nesterov momentum, weight decay on convolution weights only."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import SGD, Optimizer
+
+from yolox.config import TrainSpec
+
+
+def parameter_groups(
+    model: nn.Module,
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """(norm weights, other weights, biases), each in module order: YOLOX's three groups.
+
+    The order is that of official checkpoints, so that their optimiser state fits.
+    """
+    norms, weights, biases = [], [], []
+    for module in model.modules():
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            biases.append(bias)
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter):
+            (norms if isinstance(module, _BatchNorm) else weights).append(weight)
+    return norms, weights, biases
+
+
+def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
+    """SGD over the three groups. The learning rate is set before every step by the schedule."""
+    norms, weights, biases = parameter_groups(model)
+    groups = [
+        {"params": norms},
+        {"params": weights, "weight_decay": spec.weight_decay},
+        {"params": biases},
+    ]
+    return SGD(groups, lr=0.0, momentum=spec.momentum, nesterov=spec.momentum > 0)

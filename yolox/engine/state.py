@@ -1,0 +1,281 @@
+"""Everything that lives through a training run, and how it is saved and taken up again."""
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from loguru import logger
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+import yolox
+from yolox import dist
+from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, SizeSpec, TrainSpec, to_dict
+from yolox.data.coco import CocoDataset
+from yolox.engine import checkpoint
+from yolox.engine.ema import ModelEMA
+from yolox.engine.masks import apply_masks, check_masks
+from yolox.engine.optim import make_optimizer
+from yolox.errors import ModelError, UsageError
+from yolox.losses import YoloxLoss
+from yolox.models import Detector
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+class Experiment(Protocol):
+    """What the engine asks of an experiment (`yolox.exp.Exp` has it)."""
+
+    exp_name: str
+    output_dir: str
+    data_num_workers: int
+
+    def detector_spec(self) -> DetectorSpec: ...
+    def train_spec(self) -> TrainSpec: ...
+    def augment_spec(self) -> AugmentSpec: ...
+    def size_spec(self) -> SizeSpec: ...
+    def eval_spec(self) -> EvalSpec: ...
+    def get_model(self) -> Detector: ...
+    def get_criterion(self) -> YoloxLoss: ...
+    def get_dataset(self) -> CocoDataset: ...
+    def get_eval_dataset(self) -> CocoDataset: ...
+    def options(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training run is started. batch_size is that of all processes together.
+
+    ckpt: where to start from (a fine-tune), or with `resume` what to continue. start_epoch counts
+    from 1. exp_file and exp_name are kept in checkpoints so that the experiment is found again.
+    """
+
+    batch_size: int = 64
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "fp32"
+    resume: bool = False
+    ckpt: str | None = None
+    start_epoch: int | None = None
+    cache: str | None = None
+    logger: str = "tensorboard"
+    exp_file: str | None = None
+    exp_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+
+
+@dataclass
+class Run:
+    """The state of a run. `step` counts optimiser steps from 0; `model` holds the raw weights."""
+
+    exp: Experiment
+    options: RunOptions
+    spec: TrainSpec
+    sizes: SizeSpec
+    folder: Path
+    dataset: CocoDataset
+    eval_dataset: CocoDataset
+    model: Detector
+    parallel: nn.Module
+    criterion: YoloxLoss
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    ema: ModelEMA | None
+    masks: dict[str, Tensor]
+    steps_per_epoch: int
+    step: int = 0
+    best_ap: float = 0.0
+    curr_ap: float = 0.0
+    evaluations_without_gain: int = 0
+
+    @property
+    def eval_model(self) -> nn.Module:
+        """What is evaluated and shipped: the average where there is one."""
+        return self.ema.model if self.ema is not None else self.model
+
+    @property
+    def epoch(self) -> int:
+        """The epoch (from 0) that `step` belongs to."""
+        return self.step // self.steps_per_epoch
+
+
+def prepare(exp: Experiment, options: RunOptions) -> Run:
+    """Build everything, load what there is to load. Raises UsageError, DataError or ModelError."""
+    spec, sizes = exp.train_spec(), exp.size_spec()
+    world, rounds = dist.world_size(), spec.accumulate
+    if options.batch_size % (world * rounds):
+        raise UsageError(
+            f"batch size {options.batch_size} is not a multiple of {world} processes "
+            f"x {rounds} accumulation steps"
+        )
+    dataset, eval_dataset = exp.get_dataset(), exp.get_eval_dataset()
+    torch.manual_seed(spec.seed)
+    device = options.device
+    model = exp.get_model()
+    content = _starting_point(exp, options)
+    masks = _load_weights(model, content, exp, options)
+    model = model.to(device)
+    ema = ModelEMA(model, spec.ema_decay, spec.ema_warmup) if spec.ema else None
+    parallel: nn.Module = model
+    if world > 1:
+        ids = [device.index] if device.type == "cuda" else None
+        parallel = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    criterion = exp.get_criterion()
+    criterion.mean_over_processes = dist.mean_over_processes
+    scaled = options.precision == "fp16" and device.type == "cuda"
+    run = Run(
+        exp=exp, options=options, spec=spec, sizes=sizes,
+        folder=Path(exp.output_dir) / exp.exp_name,
+        dataset=dataset, eval_dataset=eval_dataset, model=model, parallel=parallel,
+        criterion=criterion, optimizer=make_optimizer(model, spec),
+        scaler=torch.amp.GradScaler(device.type, enabled=scaled), ema=ema,
+        masks={name: mask.to(device) for name, mask in masks.items()},
+        steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
+    )  # fmt: skip
+    if options.resume:
+        _take_up(run, content)
+    for owner in (model, run.eval_model):
+        apply_masks(owner, run.masks)
+    return run
+
+
+def _starting_point(exp: Experiment, options: RunOptions) -> dict[str, Any]:
+    """The checkpoint to start from, or an empty one."""
+    if options.resume:
+        latest = Path(exp.output_dir) / exp.exp_name / "latest_ckpt.pth"
+        return checkpoint.read(options.ckpt or latest)
+    return checkpoint.read(options.ckpt) if options.ckpt else {}
+
+
+def _load_weights(
+    model: Detector, content: dict[str, Any], exp: Experiment, options: RunOptions
+) -> dict[str, Tensor]:
+    """Put the checkpoint's weights into the model; returns its masks."""
+    if not content:
+        return {}
+    path = options.ckpt or "latest_ckpt.pth"
+    stated = checkpoint.spec_of(content, path)
+    if stated is not None:
+        expected = exp.detector_spec()
+        same_classes = DetectorSpec(**{**vars(stated), "num_classes": expected.num_classes})
+        checkpoint.require_same_spec(stated if options.resume else same_classes, expected, path)
+    fresh = checkpoint.load_for_tuning(model, content, path)
+    if options.resume and fresh:
+        raise ModelError(f"checkpoint {path}: another number of classes cannot be resumed (use -c alone)")
+    masks: dict[str, Tensor] = content.get("masks", {})
+    check_masks(masks, model, f"checkpoint {path}")
+    if masks:
+        kept = sum(int(mask.sum()) for mask in masks.values())
+        total = sum(mask.numel() for mask in masks.values())
+        logger.info("masks of {} tensors stay on: {} of {} weights kept", len(masks), kept, total)
+    logger.info("weights of {}", path)
+    return masks
+
+
+def _take_up(run: Run, content: dict[str, Any]) -> None:
+    """Continue a run: ours exactly, an official YOLOX checkpoint as YOLOX does."""
+    run.best_ap = float(content.get("best_ap", 0.0))
+    run.curr_ap = float(content.get("curr_ap") or 0.0)
+    start_epoch = int(content.get("start_epoch", 0))
+    if run.options.start_epoch is not None:
+        start_epoch = run.options.start_epoch - 1
+    run.step = start_epoch * run.steps_per_epoch
+    state = content.get("state")
+    if "optimizer" in content:
+        try:
+            run.optimizer.load_state_dict(content["optimizer"])
+        except ValueError as error:
+            raise ModelError(f"the optimiser state does not fit: {error}") from error
+    if state is None:
+        if run.ema is not None:
+            run.ema.updates = run.step
+        logger.info("no raw weights in the checkpoint: training goes on from the averaged ones")
+    else:
+        run.model.load_state_dict(state["raw_model"])
+        if run.ema is not None:
+            run.ema.updates = int(state["ema_updates"])
+        run.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["rng"])
+        run.evaluations_without_gain = int(state["evaluations_without_gain"])
+        same_pace = state["steps_per_epoch"] == run.steps_per_epoch
+        if same_pace and run.options.start_epoch is None:
+            run.step = int(state["step"])
+    logger.info("resumed at epoch {}, step {}", run.epoch + 1, run.step % run.steps_per_epoch + 1)
+
+
+def contents(run: Run) -> dict[str, Any]:
+    """The checkpoint of this moment, to be saved by rank 0."""
+    options = run.options
+    return {
+        "start_epoch": run.epoch,
+        "model": run.eval_model.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "best_ap": run.best_ap,
+        "curr_ap": run.curr_ap,
+        "spec": to_dict(run.exp.detector_spec()),
+        "class_names": list(run.dataset.class_names),
+        "category_ids": list(run.dataset.category_ids),
+        "exp": {
+            "file": options.exp_file,
+            "name": options.exp_name,
+            "options": run.exp.options(),
+        },
+        "masks": {name: mask.cpu() for name, mask in run.masks.items()},
+        "state": {
+            "raw_model": run.model.state_dict(),
+            "ema_updates": run.ema.updates if run.ema is not None else 0,
+            "scaler": run.scaler.state_dict(),
+            "rng": torch.get_rng_state(),
+            "step": run.step,
+            "steps_per_epoch": run.steps_per_epoch,
+            "evaluations_without_gain": run.evaluations_without_gain,
+        },
+    }
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else (
+            hashlib.sha256(file.read()).hexdigest()
+        )  # fmt: skip
+
+
+def write_manifest(run: Run, finished: bool) -> None:
+    """`manifest.json`: what was run, on what, from what, and what came of it."""
+    parent = run.options.ckpt
+    best = run.folder / "best_ckpt.pth"
+    content = {
+        "command": sys.argv,
+        "finished": finished,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {
+            "yolox": yolox.__version__, "torch": torch.__version__, "python": platform.python_version()
+        },
+        "device": str(run.options.device),
+        "processes": dist.world_size(),
+        "precision": run.options.precision,
+        "batch_size": run.options.batch_size,
+        "exp": {"name": run.exp.exp_name, "options": run.exp.options()},
+        "annotations": {
+            str(d.json_path): file_hash(d.json_path) for d in (run.dataset, run.eval_dataset)
+        },
+        "parent": {"path": parent, "sha256": file_hash(parent)} if parent else None,
+        "step": run.step,
+        "best_ap": run.best_ap,
+        "best_ckpt_sha256": file_hash(best) if best.is_file() else None,
+    }  # fmt: skip
+    target = run.folder / "manifest.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2))
+    partial.replace(target)
