@@ -4,6 +4,7 @@
 masked weights and its masks, to be tuned (`tools/train.py -c`) or merged.
 """
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from compress.importance import CRITERIA, Criterion
 from yolox.cli.common import Parser, run
+from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
 from yolox.errors import ModelError, UsageError
+from yolox.exp import get_exp
 
 SHARE = 0.49  # of the source system
 EXCLUDED = ("head",)
@@ -54,9 +57,10 @@ def make_masks(
     removed = flat.argsort(stable=True)[: round(share * flat.numel())]
     kept = torch.ones(flat.numel(), dtype=torch.bool)
     kept[removed] = False
-    parts = kept.split([score.numel() for score in scores.values()])
+    parts = torch.split(kept, [score.numel() for score in scores.values()])
     masks = {
-        name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)
+        name: part.reshape(score.shape)
+        for (name, score), part in zip(scores.items(), parts, strict=True)
     }
     for name, mask in masks.items():
         if mask.float().mean() < NEARLY_EMPTY:
@@ -96,12 +100,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ckpt", required=True)
     parser.add_argument("--share", type=float, default=SHARE, help="share of weights left out")
     parser.add_argument("--criterion", default="magnitude", help=", ".join(CRITERIA))
-    parser.add_argument("--exclude", nargs="*", default=list(EXCLUDED), help="words in names to leave alone")
+    parser.add_argument(
+        "--exclude", nargs="*", default=list(EXCLUDED), help="words in names to leave alone"
+    )
     parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for mask.pth")
-    parser.add_argument("-n", "--name", help="experiment, for a checkpoint without its architecture")
-    parser.add_argument("-f", "--exp_file", help="experiment file, likewise")
+    add_architecture(parser)
     args = parser.parse_args(argv)
-    content, model = load_dense(args.ckpt, args.exp_file, args.name)
+    content, model = load_dense(args.ckpt, named_architecture(args))
     weights = maskable_weights(model, args.exclude)
     try:
         masks = make_masks(weights, args.share, criterion_by_name(args.criterion))
@@ -113,24 +118,33 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def load_dense(
-    path: str, exp_file: str | None, exp_name: str | None
-) -> tuple[dict[str, Any], nn.Module]:
-    """A trainable checkpoint and its model; the checkpoint's `spec` and `exp` are filled in.
+def load_dense(path: str, expected: DetectorSpec | None = None) -> tuple[dict[str, Any], nn.Module]:
+    """A trainable checkpoint and its model; the checkpoint's `spec` is filled in.
 
-    Raises ModelError where it is merged, or states no architecture and no experiment is named.
+    expected: the experiment's architecture, for checkpoints that state none. Raises ModelError
+    where the checkpoint is merged, states no architecture and none is expected, or does not fit.
     """
-    from yolox.config import to_dict  # noqa: PLC0415
-    from yolox.exp import get_exp  # noqa: PLC0415
-
     content = checkpoint.read(path)
     if "sparse" in content:
         raise ModelError(f"checkpoint {path} is merged already: name the one it was made from")
-    named = exp_file is not None or exp_name is not None
-    exp = get_exp(exp_file, exp_name) if named else None
-    restored = checkpoint.restore(path, exp.detector_spec() if exp else None)
+    restored = checkpoint.restore(path, expected)
     content["spec"] = to_dict(restored.spec)
     return content, restored.model
+
+
+def add_architecture(parser: Parser) -> None:
+    """-f and -n, for checkpoints that do not state their architecture."""
+    parser.add_argument(
+        "-n", "--name", help="experiment, for a checkpoint without its architecture"
+    )
+    parser.add_argument("-f", "--exp_file", help="experiment file, likewise")
+
+
+def named_architecture(args: Namespace) -> DetectorSpec | None:
+    """The architecture named on the command line, if one is."""
+    if args.exp_file is None and args.name is None:
+        return None
+    return get_exp(args.exp_file, args.name).detector_spec()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _one_of(key: str, value: str, known: Sequence[str]) -> None:
-    _require(value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(value, known)}")
+    _require(
+        value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(value, known)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class DetectorSpec:
     strides: pixels per cell of each level, fine to coarse; each the double of the one before.
     channels: channels of each level before `width` is applied.
     csp_shortcut: what the shortcut branch of a CSP layer keeps. 'hidden' as in YOLOX (as many
-        channels as the main branch), 'rest' as in the YOLOX-M-P6 source system (input minus hidden).
+        channels as the main branch), 'rest' as in the YOLOX-M-P6 source (input minus hidden).
     """
 
     num_classes: int = 80
@@ -138,7 +140,9 @@ class SizeSpec:
                 f"{key} {size} is not a multiple of {self.divisor}, the largest stride",
             )
         low, high = self.multiscale
-        _require(0 < low <= high, f"multi-scale sizes {low}..{high} x {self.divisor} are not positive")
+        _require(
+            0 < low <= high, f"multi-scale sizes {low}..{high} x {self.divisor} are not positive"
+        )
 
     def size_at(self, multiple: int) -> tuple[int, int]:
         """Height and width for a multiple of the divisor, keeping input_size's aspect ratio."""
@@ -148,7 +152,7 @@ class SizeSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """Optimisation and bookkeeping of a training run. Epochs count from 0 inside, from 1 in logs."""
+    """Optimisation and bookkeeping of a run. Epochs count from 0 inside, from 1 in logs."""
 
     max_epoch: int = 300
     warmup_epochs: int = 5
@@ -176,10 +180,18 @@ class TrainSpec:
     def __post_init__(self) -> None:
         _require(self.max_epoch >= 1, f"max_epoch {self.max_epoch} is not positive")
         _require(self.accumulate >= 1, f"accumulate {self.accumulate} is not positive")
-        _require(self.basic_lr_per_img > 0, f"basic_lr_per_img {self.basic_lr_per_img} is not positive")
+        _require(
+            self.basic_lr_per_img > 0, f"basic_lr_per_img {self.basic_lr_per_img} is not positive"
+        )
         _require(self.eval_interval >= 1, f"eval_interval {self.eval_interval} is not positive")
         _require(self.print_interval >= 1, f"print_interval {self.print_interval} is not positive")
-        for key in ("warmup_epochs", "no_aug_epochs", "save_interval", "patience", "clip_grad_norm"):
+        for key in (
+            "warmup_epochs",
+            "no_aug_epochs",
+            "save_interval",
+            "patience",
+            "clip_grad_norm",
+        ):
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
         _require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         _one_of("scheduler", self.scheduler, SCHEDULERS)
@@ -219,7 +231,8 @@ class EvalSpec:
 def to_dict(spec: Any) -> dict[str, Any]:
     """A spec as JSON-able values (tuples become lists)."""
     return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(spec).items()
     }
 
 

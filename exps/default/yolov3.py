@@ -1,4 +1,7 @@
-"""YOLOv3 (Darknet-53 with SPP and YOLOX's head): `python tools/train.py -n yolov3 -d 8 -b 64 --fp16`."""
+"""YOLOv3, with SPP and YOLOX's head, on COCO:
+
+`python tools/train.py -n yolov3 -d 8 -b 64 --fp16`
+"""
 
 from yolox.exp import Exp as BaseExp
 

@@ -1,4 +1,4 @@
-"""Augmentations of official YOLOX 0.3.0 with forced draws. A pixel may differ by one in rounding."""
+"""Augmentations of official YOLOX 0.3.0 with forced draws. Pixels may differ by one."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Outputs, losses, gradients and assignment of official YOLOX 0.3.0 on stored weights and inputs."""
+"""Outputs, losses, gradients and assignment of official YOLOX 0.3.0 on stored inputs."""
 
 import importlib
 import json

@@ -47,7 +47,9 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--exp_file", help="experiment file")
     parser.add_argument("-n", "--name", help="shipped experiment, such as yolox-s or yolox-m-p6")
     parser.add_argument("-expn", "--experiment-name", help="name of the output folder")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options to set")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options to set"
+    )
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from yolox.data.folder import find_images
 from yolox.data.sample import UInt8
 from yolox.engine import checkpoint
 from yolox.engine.launch import pick_device
-from yolox.errors import DataError
+from yolox.errors import DataError, UsageError
 from yolox.eval.predict import PredictOptions, run, to_detections
 from yolox.exp import Exp
 from yolox.models.fuse import fuse
@@ -37,7 +37,10 @@ def make_parser() -> Parser:
     parser.add_argument("--path", help="image, folder of images, or video")
     parser.add_argument("--camid", type=int, default=0, help="number of the camera")
     parser.add_argument("--out", help="folder for the pictures (default: <output_dir>/<exp>/demo)")
-    parser.add_argument("--save_result", action="store_true", help="webcam: save a video; others always save")
+    parser.add_argument("--limit", type=int, default=0, help="images at the most (0: all)")
+    parser.add_argument(
+        "--save_result", action="store_true", help="webcam: save a video; others always save"
+    )
     parser.add_argument("--show", action="store_true", help="show frames in a window too")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
     parser.add_argument("--conf", type=float, default=0.3, help="score threshold")
@@ -57,11 +60,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.tsize is not None:
         exp.test_size = (args.tsize, args.tsize)
         exp.validate()
+    if args.demo != "webcam" and not args.path:
+        raise UsageError(f"{args.demo} needs --path")
     annotate = _annotator(args, exp)
     folder = Path(args.out) if args.out else Path(exp.output_dir) / exp.exp_name / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     if args.demo == "image":
-        return _images(Path(args.path or "."), folder, annotate)
+        return _images(Path(args.path), args.limit, folder, annotate)
     source = args.camid if args.demo == "webcam" else str(args.path)
     save = args.demo == "video" or args.save_result
     name = Path(str(args.path)).stem if args.demo == "video" else f"camera_{args.camid}"
@@ -91,9 +96,9 @@ def _annotator(args: Namespace, exp: Exp) -> Annotate:
     return annotate
 
 
-def _images(path: Path, folder: Path, annotate: Annotate) -> int:
+def _images(path: Path, limit: int, folder: Path, annotate: Annotate) -> int:
     images = find_images(path)
-    for number, source in enumerate(images.paths):
+    for number, source in enumerate(images.paths[: limit or None]):
         start = time.perf_counter()
         drawn, count = annotate(images.read_image(number))
         spent = (time.perf_counter() - start) * 1000
@@ -121,7 +126,9 @@ def _frames(source: str | int, target: Path | None, show: bool, annotate: Annota
             if target is not None:
                 if writer is None:
                     size = (drawn.shape[1], drawn.shape[0])
-                    writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+                    writer = cv2.VideoWriter(
+                        str(target), cv2.VideoWriter.fourcc(*"mp4v"), rate, size
+                    )
                 writer.write(drawn)
             if show:
                 cv2.imshow("yolox", drawn)
@@ -134,5 +141,7 @@ def _frames(source: str | int, target: Path | None, show: bool, annotate: Annota
     if not frames:
         raise DataError(f"video {source!r} holds no readable frame")
     seconds = time.perf_counter() - start
-    logger.info("{} frames, {:.1f} frames/s{}", frames, frames / seconds, f" -> {target}" if target else "")
+    logger.info(
+        "{} frames, {:.1f} frames/s{}", frames, frames / seconds, f" -> {target}" if target else ""
+    )
     return 0

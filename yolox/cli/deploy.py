@@ -191,9 +191,7 @@ def _image_ids(images: ImageFolder, dataset: CocoDataset | None) -> list[Any]:
     return [int(stem) if stem.isdigit() else stem for stem in stems]
 
 
-def _report(
-    config: DeployConfig, timing: Timing, spent: dict[str, float], parameters: int
-) -> None:
+def _report(config: DeployConfig, timing: Timing, spent: dict[str, float], parameters: int) -> None:
     per_image = timing.per_image_ms()
     rows = [[stage, f"{seconds:.2f}", ""] for stage, seconds in spent.items()]
     for stage in ("preprocess", "forward", "postprocess"):

@@ -35,7 +35,9 @@ def make_parser() -> Parser:
     parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
     parser.add_argument("--no-fuse", action="store_true", help="keep batch norm layers")
     parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
-    parser.add_argument("--test", action="store_true", help="the test set: write results, no metrics")
+    parser.add_argument(
+        "--test", action="store_true", help="the test set: write results, no metrics"
+    )
     parser.add_argument("--speed", action="store_true", help="measure speed only")
     parser.add_argument("--seed", type=int, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
@@ -63,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
         if dist.rank() == 0:
             logger.info("model: {}", describe(restored.model, exp.test_size))
         if args.speed:
-            speeds = latency_ms({"model": model}, random_images(args.batch_size, exp.test_size, device))
+            speeds = latency_ms(
+                {"model": model}, random_images(args.batch_size, exp.test_size, device)
+            )
             logger.info("forward: {:.2f} ms per batch of {}", speeds["model"], args.batch_size)
             return 0
         _evaluate(args, exp, model, device)

@@ -16,10 +16,14 @@ def make_parser() -> Parser:
     """The flags of YOLOX's training command."""
     parser = Parser("yolox train", description=__doc__)
     parser.add_argument("-b", "--batch-size", type=int, default=64, help="over all devices")
-    parser.add_argument("-c", "--ckpt", help="checkpoint to start from or, with --resume, to continue")
+    parser.add_argument(
+        "-c", "--ckpt", help="checkpoint to start from or, with --resume, to continue"
+    )
     parser.add_argument("-e", "--start_epoch", type=int, help="with --resume: first epoch, from 1")
     parser.add_argument("--resume", action="store_true", help="continue a run exactly")
-    parser.add_argument("--fp16", action="store_true", help="fp16 with a scaler on CUDA, bf16 on the CPU")
+    parser.add_argument(
+        "--fp16", action="store_true", help="fp16 with a scaler on CUDA, bf16 on the CPU"
+    )
     parser.add_argument("--bf16", action="store_true", help="bf16 autocast")
     parser.add_argument("--cache", nargs="?", const="ram", choices=["ram", "disk"])
     parser.add_argument("-o", "--occupy", action="store_true", help="take the GPU's memory at once")

@@ -40,9 +40,7 @@ def resize_to_fit(sample: Sample, target_hw: tuple[int, int]) -> Sample:
     return Sample(resize_by(sample.image, ratio), boxes, sample.labels)
 
 
-def letterbox(
-    image: UInt8, target_hw: tuple[int, int], scale: bool = True
-) -> tuple[UInt8, float]:
+def letterbox(image: UInt8, target_hw: tuple[int, int], scale: bool = True) -> tuple[UInt8, float]:
     """Scale to fit (unless told not to) and place at the top left on grey.
 
     Returns the image [*target_hw, 3] and the ratio by which it was scaled.
@@ -135,7 +133,7 @@ def warp(sample: Sample, matrix: npt.NDArray[np.float64], target_hw: tuple[int, 
 
 
 def to_targets(sample: Sample, ratio: float, max_labels: int) -> tuple[Float32, bool]:
-    """Padded target rows [max_labels, 5] (class, cx, cy, w, h), and whether any box is large enough.
+    """Padded rows [max_labels, 5] (class, cx, cy, w, h), and whether any box is large enough.
 
     Boxes are scaled by `ratio`; those of at most one pixel in width or height are left out.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from yolox.config import AugmentSpec
-from yolox.data.augment import draw_affine, finish_training_sample, affine_matrix, warp
+from yolox.data.augment import affine_matrix, draw_affine, finish_training_sample, warp
 from yolox.data.cache import ResizedImages
 from yolox.data.mosaic import draw_centre, draw_mixup, mixup, mosaic
 from yolox.data.sample import Float32, Sample, UInt8
@@ -27,12 +27,12 @@ class Place(NamedTuple):
     """One sample of the run: its position, its image, and whether mosaic and mixup are on."""
 
     position: int
-    index: int
+    image: int
     mosaic: bool
 
 
 class Batch(NamedTuple):
-    """images [B, 3, H, W] uint8 BGR; targets [B, N, 5] class, cx, cy, w, h in pixels; indices [B]."""
+    """images [B, 3, H, W] uint8 BGR; targets [B, N, 5] class, cx, cy, w, h (pixels); indices [B]."""
 
     images: Tensor
     targets: Tensor
@@ -61,10 +61,10 @@ class TrainSamples(Dataset[tuple[UInt8, Float32, int]]):
         except DataError as error:
             return error
         image, targets = finish_training_sample(sample, self.source.size_hw, self.spec, rng)
-        return image, targets, place.index
+        return image, targets, place.image
 
     def _augmented(self, place: Place, rng: np.random.Generator) -> Sample:
-        sample = self.source.sample(place.index)
+        sample = self.source.sample(place.image)
         if not place.mosaic or rng.random() >= self.spec.mosaic_prob:
             return sample
         size_hw = self.source.size_hw
@@ -127,7 +127,9 @@ class PlaceBatches:
                 for position in range(start, start + micro):
                     if position // self.images != visiting:
                         visiting = position // self.images
-                        order = np.random.default_rng([self.seed, 0, visiting]).permutation(self.images)
+                        order = np.random.default_rng([self.seed, 0, visiting]).permutation(
+                            self.images
+                        )
                     index = int(order[position % self.images])
                     places.append(Place(position, index, step < plan.first_plain))
                 yield places
@@ -146,7 +148,7 @@ def collate(samples: list[tuple[UInt8, Float32, int] | DataError]) -> Batch | Da
     )
 
 
-def start_worker(worker: int) -> None:  # noqa: ARG001 - the signature is torch's
+def start_worker(worker: int) -> None:
     """OpenCV's own threads in every worker would crowd out the training process."""
     cv2.setNumThreads(0)
 

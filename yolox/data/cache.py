@@ -38,7 +38,9 @@ class ResizedImages:
         if cache is not None:
             if cache not in CACHE_KINDS:
                 raise ValueError(f"cache {cache!r} is none of {', '.join(CACHE_KINDS)}")
-            self._images = _load_all(self._resized, len(dataset)) if cache == "ram" else self._on_disk()
+            self._images = (
+                _load_all(self._resized, len(dataset)) if cache == "ram" else self._on_disk()
+            )
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -120,12 +120,16 @@ class CocoDataset:
             index = index_of.get(annotation.get("image_id"))
             label = label_of.get(annotation.get("category_id"))
             if index is None:
-                self._problem("unknown_image", annotation, "", f"image_id {annotation.get('image_id')!r}")
+                self._problem(
+                    "unknown_image", annotation, "", f"image_id {annotation.get('image_id')!r}"
+                )
                 continue
             file_name = self.images[index].path.name
             if label is None:
                 category = annotation.get("category_id")
-                self._problem("unknown_category", annotation, file_name, f"category_id {category!r}")
+                self._problem(
+                    "unknown_category", annotation, file_name, f"category_id {category!r}"
+                )
                 continue
             if annotation.get("iscrowd"):
                 continue
@@ -210,7 +214,9 @@ def _images(
         raise DataError(f"{path}: image id {twice} stands twice")
     missing = missing_files(records)
     if missing and strict:
-        raise DataError(f"{path}: {len(missing)} of {len(records)} images missing, first: {missing[0]}")
+        raise DataError(
+            f"{path}: {len(missing)} of {len(records)} images missing, first: {missing[0]}"
+        )
     return records
 
 
@@ -227,7 +233,9 @@ def missing_files(records: list[ImageRecord]) -> list[Path]:
     for record in records:
         folder = record.path.parent
         if folder not in listed:
-            listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+            listed[folder] = (
+                {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+            )
         if record.path.name not in listed[folder]:
             missing.append(record.path)
     return missing

@@ -36,9 +36,7 @@ def mosaic(tiles: Sequence[Sample], centre_yx: tuple[int, int], size_hw: tuple[i
     )
 
 
-def _top_left(
-    place: int, tile_hw: tuple[int, int], centre_yx: tuple[int, int]
-) -> tuple[int, int]:
+def _top_left(place: int, tile_hw: tuple[int, int], centre_yx: tuple[int, int]) -> tuple[int, int]:
     """Where the tile's top-left corner comes to lie; negative where it is cut off."""
     below, right = divmod(place, 2)
     y = centre_yx[0] if below else centre_yx[0] - tile_hw[0]
@@ -87,7 +85,9 @@ def mixup(sample: Sample, partner: Sample, draw: MixupDraw) -> Sample:
     cropped = placed.image[y0 : y0 + height, x0 : x0 + width]
     other[: cropped.shape[0], : cropped.shape[1]] = cropped
     image = ((sample.image.astype(np.uint16) + other) >> 1).astype(np.uint8)
-    shifted = clip_boxes(placed.boxes_xyxy - np.array([x0, y0, x0, y0], np.float32), (height, width))
+    shifted = clip_boxes(
+        placed.boxes_xyxy - np.array([x0, y0, x0, y0], np.float32), (height, width)
+    )
     return Sample(
         image,
         np.concatenate([sample.boxes_xyxy, shifted]),

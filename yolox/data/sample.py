@@ -67,4 +67,5 @@ def read_image(path: Path) -> UInt8:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise DataError(f"image {path}: not a readable image ({len(data)} bytes)")
-    return image.astype(np.uint8, copy=False)
+    pixels: UInt8 = image
+    return pixels

@@ -30,12 +30,13 @@ _MAGIC = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch befor
 _DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 # YOLOX stores best_ap as a numpy scalar; these three names are all that takes.
+_NUMPY_SCALAR = np.float64().__reduce__()[0]
 _SAFE = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
 ]
 
 
@@ -71,7 +72,9 @@ def read(path: str | Path) -> dict[str, Any]:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise ModelError(f"checkpoint {path} is damaged: {reason}") from error
     if not isinstance(content, dict):
-        raise ModelError(f"checkpoint {path}: expected a dictionary, found {type(content).__name__}")
+        raise ModelError(
+            f"checkpoint {path}: expected a dictionary, found {type(content).__name__}"
+        )
     if "model" not in content and "sparse" not in content:
         if content and all(isinstance(value, Tensor) for value in content.values()):
             return {"model": content}
@@ -120,7 +123,9 @@ def restore(path: str | Path, expected: DetectorSpec | None = None) -> Restored:
     content = read(path)
     stated = spec_of(content, path)
     if stated is None and expected is None:
-        raise ModelError(f"checkpoint {path} does not state its architecture: name it with -f or -n")
+        raise ModelError(
+            f"checkpoint {path} does not state its architecture: name it with -f or -n"
+        )
     if stated is not None and expected is not None:
         require_same_spec(stated, expected, path)
     spec = stated or expected
@@ -178,7 +183,9 @@ def load_for_tuning(model: Detector, content: Mapping[str, Any], path: str | Pat
     Only the class predictions may differ, for another number of classes; everything else must fit.
     """
     if "sparse" in content:
-        raise ModelError(f"checkpoint {path} is merged (batch norm folded in): it cannot be trained")
+        raise ModelError(
+            f"checkpoint {path} is merged (batch norm folded in): it cannot be trained"
+        )
     state = dict(content["model"])
     own = model.state_dict()
     fresh = [

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as torch_dist
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from yolox import dist
@@ -53,7 +53,9 @@ def launch(arguments: Sequence[str], size: JobSize) -> int:
     if size.machines > 1 and not size.url:
         raise UsageError("--num_machines needs --dist-url tcp://HOST:PORT of machine 0")
     if not 0 <= size.machine_rank < size.machines:
-        raise UsageError(f"--machine_rank {size.machine_rank} is not below --num_machines {size.machines}")
+        raise UsageError(
+            f"--machine_rank {size.machine_rank} is not below --num_machines {size.machines}"
+        )
     endpoint = (size.url or f"tcp://127.0.0.1:{_free_port()}").removeprefix("tcp://")
     config = LaunchConfig(
         min_nodes=size.machines,
@@ -78,7 +80,9 @@ def launch(arguments: Sequence[str], size: JobSize) -> int:
             "the other workers were stopped"
         ) from error
     except SignalException as error:
-        raise YoloxError(f"stopped by signal {error.sigval.name}; continue with --resume") from error
+        raise YoloxError(
+            f"stopped by signal {error.sigval.name}; continue with --resume"
+        ) from error
     return 0
 
 

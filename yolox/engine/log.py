@@ -1,4 +1,4 @@
-"""What a run writes for people: the log on the terminal and in a file, curves, and a progress bar."""
+"""What a run writes for people: the log on the terminal and in a file, and curves."""
 
 import sys
 from collections import defaultdict, deque

@@ -1,5 +1,7 @@
 """The optimiser of YOLOX: SGD with Nesterov momentum, weight decay on convolution weights only."""
 
+from typing import Any
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Optimizer
@@ -14,7 +16,9 @@ def parameter_groups(
 
     The order is that of official checkpoints, so that their optimiser state fits.
     """
-    norms, weights, biases = [], [], []
+    norms: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
     for module in model.modules():
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
@@ -28,7 +32,7 @@ def parameter_groups(
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
     """SGD over the three groups. The learning rate is set before every step by the schedule."""
     norms, weights, biases = parameter_groups(model)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": norms},
         {"params": weights, "weight_decay": spec.weight_decay},
         {"params": biases},

@@ -18,7 +18,9 @@ def learning_rate(step: int, steps_per_epoch: int, peak: float, spec: TrainSpec)
     total = spec.max_epoch * steps_per_epoch
     warmup = spec.warmup_epochs * steps_per_epoch
     if spec.scheduler == "yoloxwarmcos":
-        return _warm_cosine(step, peak, warmup, total - spec.no_aug_epochs * steps_per_epoch, total, spec)
+        return _warm_cosine(
+            step, peak, warmup, total - spec.no_aug_epochs * steps_per_epoch, total, spec
+        )
     if step < warmup:
         return peak * (step + 1) / warmup
     if spec.scheduler == "multistep":

@@ -72,6 +72,10 @@ class RunOptions:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
 
+    def origin(self, exp_options: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint keeps about its experiment, so that it is found again."""
+        return {"file": self.exp_file, "name": self.exp_name, "options": exp_options}
+
 
 @dataclass
 class Run:
@@ -170,7 +174,9 @@ def _load_weights(
         checkpoint.require_same_spec(stated if options.resume else same_classes, expected, path)
     fresh = checkpoint.load_for_tuning(model, content, path)
     if options.resume and fresh:
-        raise ModelError(f"checkpoint {path}: another number of classes cannot be resumed (use -c alone)")
+        raise ModelError(
+            f"checkpoint {path}: another number of classes cannot be resumed (use -c alone)"
+        )
     masks: dict[str, Tensor] = content.get("masks", {})
     check_masks(masks, model, f"checkpoint {path}")
     if masks:
@@ -224,11 +230,7 @@ def contents(run: Run) -> dict[str, Any]:
         "spec": to_dict(run.exp.detector_spec()),
         "class_names": list(run.dataset.class_names),
         "category_ids": list(run.dataset.category_ids),
-        "exp": {
-            "file": options.exp_file,
-            "name": options.exp_name,
-            "options": run.exp.options(),
-        },
+        "exp": options.origin(run.exp.options()),
         "masks": {name: mask.cpu() for name, mask in run.masks.items()},
         "state": {
             "raw_model": run.model.state_dict(),

@@ -84,7 +84,7 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
 
 
 def _train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], float]:
-    """One optimiser step over all accumulation rounds; its losses and the seconds waited for data."""
+    """One optimiser step over all rounds; its losses and the seconds waited for data."""
     rate = learning_rate(
         run.step, run.steps_per_epoch, run.spec.basic_lr_per_img * run.options.batch_size, run.spec
     )
@@ -135,7 +135,7 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
         with torch.autocast(device.type, half, enabled=precision != "fp32"):
             predictions = run.parallel(images)
         losses = run.criterion(predictions, targets)
-        run.scaler.scale(losses["total_loss"] / run.spec.accumulate).backward()
+        run.scaler.scale(losses["total_loss"] / run.spec.accumulate).backward()  # type: ignore[no-untyped-call]
     return losses
 
 
@@ -145,8 +145,8 @@ def _to_size(images: Tensor, targets: Tensor, size_hw: tuple[int, int]) -> tuple
     if (height, width) == size_hw:
         return images, targets
     images = F.interpolate(images, size=size_hw, mode="bilinear", align_corners=False)
-    scale = targets.new_tensor([1, size_hw[1] / width, size_hw[0] / height] + [0, 0])
-    scale[3:] = scale[1:3]
+    scale_x, scale_y = size_hw[1] / width, size_hw[0] / height
+    scale = targets.new_tensor([1, scale_x, scale_y, scale_x, scale_y])
     return images, targets * scale
 
 
@@ -178,7 +178,7 @@ def _batches(run: Run) -> Iterator[Batch]:
 
 
 def _require_finite(run: Run, batch: Batch, loss: float) -> None:
-    """Stop where the loss is NaN or infinite, and leave a record of the images that caused it."""
+    """Stop where the loss is NaN or infinite; the images that caused it are recorded."""
     if loss - loss == 0.0:
         return
     files = [str(run.dataset.images[index].path) for index in batch.indices.tolist()]
@@ -216,7 +216,7 @@ def _evaluate(run: Run, curves: Curves) -> bool:
     model = fuse(run.eval_model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = evaluate(model, run.eval_dataset, run.sizes.test_size, batch, options)
     ap = dist.gather_objects(found.metrics.AP if found else 0.0)[0]
-    run.curr_ap = ap if ap == ap else 0.0  # noqa: PLR0124 - NaN where the set has no boxes
+    run.curr_ap = ap if ap == ap else 0.0
     improved = run.curr_ap > run.best_ap or run.best_ap == 0.0
     run.best_ap = max(run.best_ap, run.curr_ap)
     run.evaluations_without_gain = 0 if improved else run.evaluations_without_gain + 1
@@ -293,7 +293,7 @@ class _Stop:
 
     is_set = False
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         self.is_set = True
 
 

@@ -20,7 +20,7 @@ from yolox.eval.predict import Detections
 try:
     import hotcoco
 except ImportError:  # no wheel for this platform
-    hotcoco = None
+    hotcoco = None  # type: ignore[assignment]
 
 ENGINES = ("hotcoco", "pycocotools")
 AREAS = {"AP_small": 1, "AP_medium": 2, "AP_large": 3}
@@ -55,7 +55,7 @@ class CocoMetrics:
 
 
 def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
-    """What the engines need of an annotation file, with missing `area`, `iscrowd` and ids filled in."""
+    """What the engines need of an annotation file; missing `area`, `iscrowd` and ids filled in."""
     content = load_json(dataset.json_path)
     annotations = []
     for number, source in enumerate(content.get("annotations", []), start=1):
@@ -101,13 +101,11 @@ def to_coco(
 def coco_metrics(
     truth: dict[str, Any], results: list[dict[str, Any]], engine: str | None = None
 ) -> CocoMetrics:
-    """Metrics of COCO result entries. engine: one of `ENGINES`, by default the first one present."""
+    """Metrics of COCO result entries. engine: one of `ENGINES`, by default the first present."""
     engine = engine or ("hotcoco" if hotcoco is not None else "pycocotools")
     precision, recall = _accumulated(truth, results, engine)
     overall = precision[:, :, :, 0, MOST_DETECTIONS]
-    sizes = {
-        key: _mean(precision[:, :, :, area, MOST_DETECTIONS]) for key, area in AREAS.items()
-    }
+    sizes = {key: _mean(precision[:, :, :, area, MOST_DETECTIONS]) for key, area in AREAS.items()}
     return CocoMetrics(
         AP=_mean(overall),
         AP50=_mean(overall[IOU_50]),
@@ -143,17 +141,14 @@ def _accumulated(
         )
     with contextlib.redirect_stdout(io.StringIO()):
         if engine == "hotcoco":
-            evaluation = hotcoco.COCOeval(*_loaded_hotcoco(truth, results), "bbox")
+            known = hotcoco.COCO(truth)
+            evaluation = hotcoco.COCOeval(known, known.loadRes(results), "bbox")
         else:
             evaluation = _pycocotools(truth, results)
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
-
-
-def _loaded_hotcoco(truth: dict[str, Any], results: list[dict[str, Any]]) -> tuple[Any, Any]:
-    known = hotcoco.COCO(truth)
-    return known, known.loadRes(results)
+    found: Any = evaluation.eval
+    return np.asarray(found["precision"]), np.asarray(found["recall"])
 
 
 def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:

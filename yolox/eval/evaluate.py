@@ -79,4 +79,4 @@ def without_nan(value: Any) -> Any:
     """The same value with NaN replaced by None, as JSON wants it."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124
+    return None if isinstance(value, float) and value != value else value

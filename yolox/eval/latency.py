@@ -1,6 +1,7 @@
 """Latency of a model as it is deployed: one process, a given batch and size, medians."""
 
 import statistics
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ WARMUP = 3
 
 @torch.inference_mode()
 def latency_ms(
-    forwards: dict[str, Forward], images: Tensor, rounds: int = 20
+    forwards: Mapping[str, Forward], images: Tensor, rounds: int = 20
 ) -> dict[str, float]:
     """Median milliseconds per batch of each model.
 
@@ -23,7 +24,7 @@ def latency_ms(
     spent: dict[str, list[float]] = {name: [] for name in forwards}
     for number in range(WARMUP + rounds):
         for name, forward in forwards.items():
-            _, seconds = timed(images.device, lambda forward=forward: forward(images))
+            _, seconds = timed(images.device, forward, images)
             if number >= WARMUP:
                 spent[name].append(seconds * 1000)
     return {name: statistics.median(values) for name, values in spent.items()}

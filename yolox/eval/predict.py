@@ -42,7 +42,7 @@ class ImageSource(Protocol):
 class Request(NamedTuple):
     """One image of a batch: its number, the canvas (height, width), and the scale's limit."""
 
-    index: int
+    image: int
     canvas_hw: tuple[int, int]
     fit_hw: tuple[int, int]
 
@@ -108,17 +108,15 @@ class _Canvases(Dataset[Any]):
     def __getitem__(self, request: Request) -> tuple[UInt8, float, int, float] | DataError:  # type: ignore[override]
         start = time.perf_counter()
         try:
-            image = self.source.read_image(request.index)
+            image = self.source.read_image(request.image)
         except DataError as error:
             return error
         canvas, ratio = place(image, request.canvas_hw, request.fit_hw)
         chw = np.ascontiguousarray(canvas.transpose(2, 0, 1))
-        return chw, ratio, request.index, time.perf_counter() - start
+        return chw, ratio, request.image, time.perf_counter() - start
 
 
-def place(
-    image: UInt8, canvas_hw: tuple[int, int], fit_hw: tuple[int, int]
-) -> tuple[UInt8, float]:
+def place(image: UInt8, canvas_hw: tuple[int, int], fit_hw: tuple[int, int]) -> tuple[UInt8, float]:
     """Scale an image to fit `fit_hw` and put it at the top left of a grey canvas."""
     if canvas_hw == fit_hw:
         return letterbox(image, canvas_hw)
@@ -129,7 +127,7 @@ def place(
 def square_batches(
     count: int, size_hw: tuple[int, int], batch_size: int, share: tuple[int, int] = (0, 1)
 ) -> list[list[Request]]:
-    """Batches of one canvas size; `share` is (rank, world): every image stands in one share only."""
+    """Batches of one canvas size. share: (rank, world); every image stands in one share only."""
     rank, world = share
     mine = [Request(index, size_hw, size_hw) for index in range(rank, count, world)]
     return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
@@ -167,10 +165,10 @@ def predict(
         _prepared(source, batches, options), total=len(batches), desc="evaluating",
         disable=None if options.progress else True,
     ):  # fmt: skip
-        decoded, seconds = timed(options.device, lambda batch=batch: run(forward, batch.images, options))
+        decoded, seconds = timed(options.device, run, forward, batch.images, options)
         timing.preprocess += batch.seconds
         timing.forward += seconds
-        rows, seconds = timed(options.device, lambda d=decoded: postprocess(d, options.eval_spec))
+        rows, seconds = timed(options.device, postprocess, decoded, options.eval_spec)
         timing.postprocess += seconds
         timing.images += len(batch.indices)
         for index, ratio, detections in zip(batch.indices, batch.ratios, rows, strict=True):
@@ -183,7 +181,9 @@ def run(forward: Forward, images: Tensor, options: PredictOptions) -> Tensor:
     """uint8 canvases -> decoded predictions, on the device and in the precision asked for."""
     x = images.to(options.device, non_blocking=True).float()
     if options.legacy:
-        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (LEGACY_MEAN, LEGACY_STD))
+        mean, std = (
+            torch.tensor(v, device=x.device)[:, None, None] for v in (LEGACY_MEAN, LEGACY_STD)
+        )
         x = (x.flip(1) / 255 - mean) / std
     x = x.contiguous(memory_format=torch.channels_last)
     half = options.dtype != torch.float32
@@ -197,11 +197,11 @@ def to_detections(rows: Tensor, ratio: float) -> Detections:
     return Detections(rows[:, :4] / ratio, rows[:, 4] * rows[:, 5], rows[:, 6].long())
 
 
-def timed(device: torch.device, work: Callable[[], Any]) -> tuple[Any, float]:
-    """A result and the seconds it took, with the device's queue emptied before and after."""
+def timed(device: torch.device, work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """A call's result and its seconds, with the device's queue emptied before and after."""
     _synchronize(device)
     start = time.perf_counter()
-    result = work()
+    result = work(*arguments)
     _synchronize(device)
     return result, time.perf_counter() - start
 

@@ -161,9 +161,7 @@ class Exp:
             below, above = (-spread, spread) if isinstance(spread, int) else spread
             base = self.input_size[0] // divisor
             multiples = (max(base + below, 1), max(base + above, 1))
-        return self._checked(
-            lambda: SizeSpec(tuple(self.input_size), tuple(self.test_size), divisor, multiples)
-        )
+        return self._checked(lambda: SizeSpec(self.input_size, self.test_size, divisor, multiples))
 
     # objects
 

@@ -48,7 +48,9 @@ def _by_name(name: str) -> Path:
         if path.stem == wanted:
             return path
     known = shipped_names()
-    raise UsageError(f"unknown experiment {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+    raise UsageError(
+        f"unknown experiment {name!r}{nearest(name, known)} (known: {', '.join(known)})"
+    )
 
 
 def _import(path: Path) -> ModuleType:

@@ -28,7 +28,7 @@ class Assignment(NamedTuple):
 
 
 class PointPredictions(NamedTuple):
-    """One image's decoded predictions: boxes [A, 4] cx, cy, w, h; obj [A, 1] and cls [A, C] logits."""
+    """One image's predictions: boxes [A, 4] cx, cy, w, h; obj [A, 1] and cls [A, C] logits."""
 
     boxes_cxcywh: Tensor
     obj: Tensor
@@ -52,7 +52,9 @@ def assign(
     candidates = near.any(dim=0).nonzero().squeeze(1)
     near = near[:, candidates]
     ious = iou_cxcywh(targets[:, None, 1:5], predictions.boxes_cxcywh[None, candidates])
-    cost = _class_cost(predictions.obj[candidates], predictions.cls[candidates], targets[:, 0].long())
+    cost = _class_cost(
+        predictions.obj[candidates], predictions.cls[candidates], targets[:, 0].long()
+    )
     cost = cost - IOU_WEIGHT * (ious + 1e-8).log() + OUTSIDE_COST * ~near
     chosen, owner = _match(cost, ious)
     return Assignment(candidates[chosen], owner[chosen], ious[owner[chosen], chosen])

@@ -33,9 +33,7 @@ class YoloxLoss:
         processes, so that averaged gradients are those of one process with the whole batch.
     """
 
-    def __init__(
-        self, strides: tuple[int, ...], iou_loss: str = "iou", iou_weight: float = 5.0
-    ):
+    def __init__(self, strides: tuple[int, ...], iou_loss: str = "iou", iou_weight: float = 5.0):
         self.strides = strides
         self.iou_loss = iou_loss
         self.iou_weight = iou_weight
@@ -43,7 +41,7 @@ class YoloxLoss:
         self.mean_over_processes: Callable[[Tensor], Tensor] = _unchanged
 
     def __call__(self, predictions: Predictions, targets: Tensor) -> dict[str, Tensor]:
-        """targets: [B, N, 5] class, cx, cy, w, h in pixels; rows without width or height are padding.
+        """targets: [B, N, 5] class, cx, cy, w, h (pixels); rows without width or height are padding.
 
         Returns scalars: total_loss, iou_loss (already weighted), l1_loss, conf_loss, cls_loss, and
         num_fg, the foreground points per object. Computed in float32 at least.
@@ -61,7 +59,9 @@ class YoloxLoss:
         is_fg[fg.image, fg.point] = 1.0
         conf_loss = F.binary_cross_entropy_with_logits(obj, is_fg, reduction="sum") / norm
         cls_fg = cls[fg.image, fg.point]
-        cls_target = F.one_hot(fg.target[:, 0].long(), cls.shape[-1]).to(cls.dtype) * fg.iou[:, None]
+        cls_target = (
+            F.one_hot(fg.target[:, 0].long(), cls.shape[-1]).to(cls.dtype) * fg.iou[:, None]
+        )
         cls_loss = F.binary_cross_entropy_with_logits(cls_fg, cls_target, reduction="sum") / norm
         l1_loss = box.new_zeros(())
         if self.use_l1:

@@ -47,10 +47,18 @@ class SeparableConv(nn.Module):
     """A depthwise convolution followed by a pointwise one, each with its own batch norm."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, act: str = "silu"
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        act: str = "silu",
     ):
         super().__init__()
-        self.dconv = ConvBlock(in_channels, in_channels, kernel, stride, groups=in_channels, act=act)
+        self.dconv = ConvBlock(
+            in_channels, in_channels, kernel, stride, groups=in_channels, act=act
+        )
         self.pconv = ConvBlock(in_channels, out_channels, 1, act=act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +73,7 @@ def conv_factory(depthwise: bool) -> ConvFactory:
 
 
 class Bottleneck(nn.Module):
-    """1x1 then 3x3, with a residual connection where asked (input and output channels are equal)."""
+    """1x1 then 3x3, with a residual connection where asked (channels stay the same)."""
 
     def __init__(self, channels: int, shortcut: bool, depthwise: bool, act: str):
         super().__init__()

@@ -13,7 +13,9 @@ from yolox.models.blocks import (
 )
 
 STEM_CHANNELS = 64  # CSPDarknet, before `width`
-BASE_BLOCKS = 3  # bottlenecks of the first stage, before `depth`; the middle stages have three times as many
+BASE_BLOCKS = (
+    3  # bottlenecks of the first stage, before `depth`; the middle stages have three times as many
+)
 
 
 class Backbone(nn.Module):
@@ -54,9 +56,14 @@ class CSPDarknet(Backbone):
                 layers.append(SPPBottleneck(width, width, spec.act))
             layers.append(
                 CSPLayer(
-                    width, width, count, shortcut=not last, depthwise=spec.depthwise, act=spec.act,
+                    width,
+                    width,
+                    count,
+                    shortcut=not last,
+                    depthwise=spec.depthwise,
+                    act=spec.act,
                     rest=spec.csp_shortcut == "rest",
-                )  # fmt: skip
+                )
             )
             setattr(self, name, nn.Sequential(*layers))
             channels = width

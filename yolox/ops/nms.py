@@ -31,10 +31,8 @@ def _one_image(decoded: Tensor, spec: EvalSpec) -> Tensor:
     if spec.max_candidates and len(rows) > spec.max_candidates:
         best = scores.topk(spec.max_candidates).indices
         rows, scores = rows[best], scores[best]
-    if spec.soft_nms:
-        rows = _soft_nms(rows, scores, spec)
-    else:
-        rows = rows[_hard_nms(rows, scores, spec)]
+    suppress = _soft_nms if spec.soft_nms else _hard_nms
+    rows = suppress(rows, scores, spec)
     return rows[: spec.max_detections] if spec.max_detections else rows
 
 
@@ -78,8 +76,10 @@ def _clear_enough(decoded: Tensor, rows: Tensor, spec: EvalSpec) -> Tensor:
 
 def _hard_nms(rows: Tensor, scores: Tensor, spec: EvalSpec) -> Tensor:
     if spec.class_agnostic:
-        return nms(rows[:, :4], scores, spec.nms)
-    return batched_nms(rows[:, :4], scores, rows[:, 6], spec.nms)
+        kept: Tensor = nms(rows[:, :4], scores, spec.nms)
+    else:
+        kept = batched_nms(rows[:, :4], scores, rows[:, 6], spec.nms)
+    return rows[kept]
 
 
 def _soft_nms(rows: Tensor, scores: Tensor, spec: EvalSpec) -> Tensor:

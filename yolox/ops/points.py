@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def grid_points(
-    sizes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device, dtype: torch.dtype
+    sizes: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Cell corners and strides of all points, level by level and row by row.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,12 +18,15 @@ SPARSE_FROM = 0.1  # share of zeros from which a tensor is stored sparsely
 
 
 def encode(state: Mapping[str, Tensor], encoding: str, value_type: torch.dtype) -> dict[str, Any]:
-    """Tensors and plain values only. `decode` gives the state back, bit-equal for float32 values."""
+    """Tensors and plain values only. `decode` gives the state back, bit-equal for float32."""
     if encoding == "coo":
         return {"encoding": "coo", "tensors": {k: _to_coo(v, value_type) for k, v in state.items()}}
     if encoding != "bitmask":
         raise ValueError(f"encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
-    names, bits, values, dense = [], [], [], {}
+    names: list[list[Any]] = []
+    bits: list[npt.NDArray[np.uint8]] = []
+    values: list[Tensor] = []
+    dense: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if not _is_sparse(tensor):
             dense[name] = tensor.to(value_type) if tensor.is_floating_point() else tensor

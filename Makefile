@@ -1,0 +1,52 @@
+# `make demo` and `make test` set everything up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT := YOLOX_outputs/demo_p6
+
+.PHONY: venv demo test test-all check format bench clean
+
+venv: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=23" "setuptools>=68" wheel
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[dev]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python datasets/make_synthetic.py
+	$(BIN)/python tools/train.py -f exps/demo/demo_p6.py -b 8
+	$(BIN)/python compress/prune.py --ckpt $(OUT)/best_ckpt.pth --recipe configs/demo.yaml \
+		--out $(OUT)/sparse -b 8
+	$(BIN)/python main.py --config configs/demo_sparse.json
+	$(BIN)/python tools/demo.py image -c $(OUT)/sparse/merged.pth \
+		--path datasets/synthetic/val2017 --out $(OUT)/pictures --limit 24
+	@echo
+	@$(BIN)/python compress/report.py $(OUT)/sparse/report.json
+	@echo "pictures: $(OUT)/pictures"
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/coco_engines.py
+
+clean:
+	rm -rf $(VENV) YOLOX_outputs *.egg-info build dist

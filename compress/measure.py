@@ -1,0 +1,79 @@
+"""What a stage of compression made of the model: accuracy, size and speed, all measured here."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.mask import lean
+from yolox.engine import checkpoint
+from yolox.eval.evaluate import evaluate, without_nan
+from yolox.eval.latency import latency_ms, random_images
+from yolox.eval.predict import PredictOptions
+from yolox.exp import Exp
+from yolox.models.complexity import complexity
+from yolox.models.fuse import fuse
+
+
+@dataclass
+class Stage:
+    """One row of the report. AP and AP50 are fractions, None where nothing was evaluated.
+
+    params, nonzero_params and macs are those of the model as it is deployed: batch norm fused.
+    file_bytes: weights and masks alone, without training state.
+    """
+
+    name: str
+    AP: float | None
+    AP50: float | None
+    params: int
+    nonzero_params: int
+    macs: float
+    file_bytes: int
+    latency_ms: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of `report.json`."""
+        cleaned: dict[str, Any] = without_nan(vars(self))
+        return cleaned
+
+
+def measure_stages(
+    paths: dict[str, Path], exp: Exp, device: torch.device, evaluated: bool
+) -> list[Stage]:
+    """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
+    stages, models = [], {}
+    for name, path in paths.items():
+        restored = checkpoint.restore(path, exp.detector_spec())
+        model = fuse(restored.model).to(device)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        size = complexity(model, exp.test_size)
+        ap, ap50 = _accuracy(model, exp, device) if evaluated else (None, None)
+        stages.append(
+            Stage(name, ap, ap50, size.params, size.nonzero, size.macs, file_bytes(path), {})
+        )
+        models[name] = model
+    speeds = latency_ms(models, random_images(1, exp.test_size, device))
+    for stage in stages:
+        stage.latency_ms["torch"] = speeds[stage.name]
+    return stages
+
+
+def _accuracy(model: nn.Module, exp: Exp, device: torch.device) -> tuple[float, float]:
+    options = PredictOptions(exp.eval_spec(), device, workers=exp.data_num_workers)
+    found = evaluate(model, exp.get_eval_dataset(), exp.test_size, 16, options)
+    assert found is not None  # a single process is rank 0
+    return found.metrics.AP, found.metrics.AP50
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes of a checkpoint without its training state (that of a merged one is its file)."""
+    content = checkpoint.read(path)
+    if "sparse" in content:
+        return path.stat().st_size
+    buffer = io.BytesIO()
+    torch.save(lean(content), buffer)
+    return buffer.getbuffer().nbytes

@@ -1,0 +1,41 @@
+"""Recovery: the normal trainer, started from a masked checkpoint. There is no second loop."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from yolox.config import nearest
+from yolox.engine.state import RunOptions
+from yolox.engine.train import train
+from yolox.errors import UsageError
+from yolox.exp import Exp
+from yolox.exp.options import check_value, option_types
+
+
+def recover(
+    exp: Exp, masked: Path, tune: Mapping[str, Any], out: Path, options: RunOptions
+) -> Path:
+    """Fine-tune a masked checkpoint; returns the best checkpoint, whose masks hold.
+
+    tune: options of the experiment that differ from its training. Raises UsageError for an unknown
+    one, and what training raises.
+    """
+    tuned = copy.deepcopy(exp)
+    set_options(tuned, tune, "recipe: tune")
+    tuned.output_dir, tuned.exp_name = str(out), "tune"
+    tuned.validate()
+    result = train(tuned, replace(options, ckpt=str(masked), resume=False))
+    return result.folder / "best_ckpt.pth"
+
+
+def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:
+    """Set attributes of an experiment, checked. Raises UsageError naming the key."""
+    known = option_types(exp)
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(f"{where}: unknown option {key!r}{nearest(key, list(known))}")
+        value = tuple(value) if isinstance(value, list) else value
+        check_value(f"{where}.{key}", value, known[key])
+        setattr(exp, key, value)

@@ -1,0 +1,34 @@
+"""A small P6 detector on the embedded data set: `make demo`, or step by step
+
+`python datasets/make_synthetic.py` then
+`python tools/train.py -f exps/demo/demo_p6.py -b 8`
+
+What to expect and how long it takes is in the README's results.
+"""
+
+from yolox.exp.p6 import P6Exp
+
+
+class Exp(P6Exp):
+    def __init__(self) -> None:
+        super().__init__()
+        self.data_dir = "datasets/synthetic"
+        self.num_classes = 8
+        self.depth = 0.33
+        self.width = 0.25
+        self.input_size = (256, 256)
+        self.test_size = (256, 256)
+        self.multiscale_range = 0
+        self.data_num_workers = 1
+        # Objects are whole and few: without mosaic a short training gets further.
+        self.mosaic_prob = 0.0
+        self.enable_mixup = False
+        self.max_epoch = 24
+        self.warmup_epochs = 1
+        self.no_aug_epochs = 4
+        self.basic_lr_per_img = 0.004 / 8
+        self.ema_decay = 0.998
+        self.ema_warmup = 200.0
+        self.eval_interval = 8
+        self.print_interval = 25
+        self.save_history_ckpt = False
