@@ -19,7 +19,8 @@ from compress.recipe import Recipe
 from compress.recover import recover
 from compress.report import stage_table, write_report
 from yolox.engine import checkpoint
-from yolox.engine.state import RunOptions, file_hash
+from yolox.engine.manifest import file_hash
+from yolox.engine.state import RunOptions
 from yolox.exp import Exp
 
 STAGES = ("mask", "tune", "merge", "evaluate")

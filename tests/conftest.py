@@ -1,4 +1,4 @@
-"""Where the reference data lies; tests that need it skip with a reason where it is absent."""
+"""Where the reference data lies, and small experiments to run; what is absent is skipped."""
 
 import os
 import sys
@@ -6,8 +6,30 @@ from pathlib import Path
 
 import pytest
 
+import yolox  # noqa: F401 - sets up OpenMP before torch is imported
+from yolox.data.synthetic import SyntheticSpec, make_dataset
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+TINY_EXP = '''
+from yolox.exp import Exp as BaseExp
+
+
+class Exp(BaseExp):
+    def __init__(self):
+        super().__init__()
+        self.data_dir = {data_dir!r}
+        self.output_dir = {output_dir!r}
+        self.num_classes = 8
+        self.depth, self.width = 0.33, 0.125
+        self.input_size = self.test_size = (64, 64)
+        self.random_size = (2, 3)
+        self.data_num_workers = 0
+        self.max_epoch, self.warmup_epochs, self.no_aug_epochs = 2, 1, 1
+        self.eval_interval, self.print_interval = 1, 1
+        self.basic_lr_per_img = 0.001
+'''
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +49,21 @@ def golden_dir() -> Path:
         pytest.skip(f"reference outputs not found at {path} (set YOLOX_GOLDEN)")
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 training and 6 validation images of 128 pixels. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    make_dataset(folder, SyntheticSpec(train_images=12, val_images=6, size=128, seed=1))
+    return folder
+
+
+@pytest.fixture
+def tiny_exp(tmp_path: Path, synthetic_dir: Path) -> Path:
+    """An experiment file that trains in seconds; its output goes to `tmp_path / "out" / "tiny"`."""
+    path = tmp_path / "tiny.py"
+    text = TINY_EXP.format(data_dir=str(synthetic_dir), output_dir=str(tmp_path / "out"))
+    path.write_text(text)
     return path

@@ -15,6 +15,7 @@ ACTIVATIONS = ("silu", "relu", "lrelu", "hswish")
 BACKBONES = ("csp", "darknet53")
 CSP_SHORTCUTS = ("hidden", "rest")
 IOU_LOSSES = ("iou", "giou")
+OPTIMIZERS = ("sgd", "adamw")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
 
 
@@ -161,6 +162,7 @@ class TrainSpec:
     warmup_lr: float = 0.0
     min_lr_ratio: float = 0.05
     scheduler: str = "yoloxwarmcos"
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     ema: bool = True
@@ -195,6 +197,7 @@ class TrainSpec:
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
         _require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         _one_of("scheduler", self.scheduler, SCHEDULERS)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
 
     @property
     def first_plain_epoch(self) -> int:

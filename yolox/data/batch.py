@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """images [B, 3, H, W] uint8 BGR; targets [B, N, 5] class, cx, cy, w, h (pixels); indices [B]."""
+    """images [B, 3, H, W] uint8 BGR; targets [B, N, 5] class, cx, cy, w, h; indices [B]."""
 
     images: Tensor
     targets: Tensor

@@ -1,12 +1,15 @@
-"""The optimiser of YOLOX: SGD with Nesterov momentum, weight decay on convolution weights only."""
+"""Optimisers: weight decay on convolution weights only, as in YOLOX."""
 
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from yolox.config import TrainSpec
+
+
+ADAM_BETA2 = 0.999  # Kingma 2015
 
 
 def parameter_groups(
@@ -30,11 +33,16 @@ def parameter_groups(
 
 
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
-    """SGD over the three groups. The learning rate is set before every step by the schedule."""
+    """SGD with Nesterov momentum (YOLOX), or AdamW (Loshchilov 2019), over the three groups.
+
+    The learning rate is set before every step by the schedule.
+    """
     norms, weights, biases = parameter_groups(model)
     groups: list[dict[str, Any]] = [
-        {"params": norms},
+        {"params": norms, "weight_decay": 0.0},
         {"params": weights, "weight_decay": spec.weight_decay},
-        {"params": biases},
+        {"params": biases, "weight_decay": 0.0},
     ]
+    if spec.optimizer == "adamw":
+        return AdamW(groups, lr=0.0, betas=(spec.momentum, ADAM_BETA2))
     return SGD(groups, lr=0.0, momentum=spec.momentum, nesterov=spec.momentum > 0)

@@ -1,10 +1,5 @@
 """Everything that lives through a training run, and how it is saved and taken up again."""
 
-import hashlib
-import json
-import platform
-import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-import yolox
 from yolox import dist
 from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, SizeSpec, TrainSpec, to_dict
 from yolox.data.coco import CocoDataset
@@ -242,42 +236,3 @@ def contents(run: Run) -> dict[str, Any]:
             "evaluations_without_gain": run.evaluations_without_gain,
         },
     }
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else (
-            hashlib.sha256(file.read()).hexdigest()
-        )  # fmt: skip
-
-
-def write_manifest(run: Run, finished: bool) -> None:
-    """`manifest.json`: what was run, on what, from what, and what came of it."""
-    parent = run.options.ckpt
-    best = run.folder / "best_ckpt.pth"
-    content = {
-        "command": sys.argv,
-        "finished": finished,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": {
-            "yolox": yolox.__version__, "torch": torch.__version__, "python": platform.python_version()
-        },
-        "device": str(run.options.device),
-        "processes": dist.world_size(),
-        "precision": run.options.precision,
-        "batch_size": run.options.batch_size,
-        "exp": {"name": run.exp.exp_name, "options": run.exp.options()},
-        "annotations": {
-            str(d.json_path): file_hash(d.json_path) for d in (run.dataset, run.eval_dataset)
-        },
-        "parent": {"path": parent, "sha256": file_hash(parent)} if parent else None,
-        "step": run.step,
-        "best_ap": run.best_ap,
-        "best_ckpt_sha256": file_hash(best) if best.is_file() else None,
-    }  # fmt: skip
-    target = run.folder / "manifest.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2))
-    partial.replace(target)

@@ -24,9 +24,10 @@ from yolox.data.batch import Batch, PlaceBatches, Schedule, TrainSamples, train_
 from yolox.data.cache import ResizedImages
 from yolox.engine import checkpoint
 from yolox.engine.log import Curves, Meter, duration, make_curves, peak_memory_mb, set_up_log
+from yolox.engine.manifest import write_manifest
 from yolox.engine.masks import apply_masks
 from yolox.engine.schedule import input_size, learning_rate
-from yolox.engine.state import Experiment, Run, RunOptions, contents, prepare, write_manifest
+from yolox.engine.state import Experiment, Run, RunOptions, contents, prepare
 from yolox.errors import YoloxError
 from yolox.eval.evaluate import evaluate
 from yolox.eval.predict import PredictOptions
@@ -253,7 +254,8 @@ def _report_step(run: Run, meter: Meter, curves: Curves) -> None:
     left = run.spec.max_epoch * run.steps_per_epoch - run.step
     losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in LOSSES)
     logger.info(
-        "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, {:.3f} s/step (data {:.3f}), {:.0f} MB, ETA {}",
+        "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, "
+        "{:.3f} s/step (data {:.3f}), {:.0f} MB, ETA {}",
         (run.step - 1) // run.steps_per_epoch + 1, run.spec.max_epoch, within, run.steps_per_epoch,
         losses, rate, height, width, meter.mean("iteration"), meter.mean("data"),
         peak_memory_mb(run.options.device), duration(left * meter.mean("iteration")),

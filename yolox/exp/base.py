@@ -80,6 +80,7 @@ class Exp:
     min_lr_ratio: float = 0.05
     scheduler: str = "yoloxwarmcos"
     milestones: tuple[int, ...] = ()
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     ema: bool = True

@@ -41,7 +41,7 @@ class YoloxLoss:
         self.mean_over_processes: Callable[[Tensor], Tensor] = _unchanged
 
     def __call__(self, predictions: Predictions, targets: Tensor) -> dict[str, Tensor]:
-        """targets: [B, N, 5] class, cx, cy, w, h (pixels); rows without width or height are padding.
+        """targets: [B, N, 5] class, cx, cy, w, h (pixels); rows without a size are padding.
 
         Returns scalars: total_loss, iou_loss (already weighted), l1_loss, conf_loss, cls_loss, and
         num_fg, the foreground points per object. Computed in float32 at least.

@@ -1,0 +1,59 @@
+"""Real weights on real images, against the published reference results."""
+
+import json
+
+import pytest
+
+from yolox.cli.common import run
+from yolox.cli.deploy import main as deploy_main
+from yolox.cli.eval import main as eval_main
+
+REFERENCE_AP, REFERENCE_AP50 = 0.338, 0.497
+
+
+@pytest.mark.samples
+def test_nano_reaches_its_reference_ap(samples_dir, tmp_path):
+    out = tmp_path / "eval.json"
+    code = run(
+        eval_main,
+        [
+            *("-n", "yolox-nano", "-c", str(samples_dir / "weights/yolox_nano.pth")),
+            *("-b", "16", "--conf", "0.001", "--device", "cpu", "--json", str(out)),
+            *("data_dir", str(samples_dir / "coco128"), "data_num_workers", "0"),
+        ],
+    )
+    assert code == 0
+    found = json.loads(out.read_text())
+    assert found["AP"] == pytest.approx(REFERENCE_AP, abs=0.001)
+    assert found["AP50"] == pytest.approx(REFERENCE_AP50, abs=0.001)
+    assert found["params"] < 912_159  # batch norm is folded in
+    assert set(found["latency_ms"]) == {"preprocess", "forward", "postprocess", "total"}
+
+
+@pytest.mark.samples
+def test_rectangular_deployment_keeps_the_ap(samples_dir, tmp_path, capsys):
+    config = tmp_path / "nano.json"
+    config.write_text(
+        json.dumps(
+            {
+                "checkpoint": str(samples_dir / "weights/yolox_nano.pth"),
+                "exp": "yolox-nano",
+                "images": str(samples_dir / "coco128/val2017"),
+                "annotations": str(samples_dir / "coco128/annotations/instances_val2017.json"),
+                "answer": str(tmp_path / "answer.json"),
+                "size": [416, 416],
+                "batch_size": 8,
+                "workers": 0,
+                "device": "cpu",
+                "multi_class": False,
+            }
+        )
+    )
+    assert run(deploy_main, ["--config", str(config)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    ap = float(table[-1].split("|")[1])
+    assert ap > REFERENCE_AP - 0.01
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert "pytorch" in answer[0]["framework"]
+    assert answer[1]["parameters"] > 800_000
+    assert set(answer[2]) == {"image_id", "category_id", "bbox", "score"}

@@ -1,0 +1,45 @@
+"""Training runs inside the test process, with their losses recorded."""
+
+import os
+import signal
+from pathlib import Path
+
+from yolox.engine.state import RunOptions
+from yolox.engine.train import TrainResult, train
+from yolox.exp import get_exp
+
+
+def run_training(
+    exp_file: Path, *, name: str = "tiny", stop_after: int | None = None, **options: object
+) -> tuple[list[float], TrainResult | None]:
+    """Train; returns the total loss of every batch, and the result.
+
+    stop_after: send this process SIGTERM while the batch of that number is worked on. Keywords of
+    `RunOptions` go there, all others are options of the experiment.
+    """
+    known = {key: options.pop(key) for key in list(options) if key in RunOptions.__annotations__}
+    exp = get_exp(exp_file=str(exp_file))
+    exp.exp_name = name
+    for key, value in options.items():
+        setattr(exp, key, value)
+    exp.validate()
+    losses: list[float] = []
+    make = exp.get_criterion
+
+    def recording() -> object:
+        criterion = make()
+
+        class Recorder(type(criterion)):
+            def __call__(self, predictions, targets):
+                found = super().__call__(predictions, targets)
+                losses.append(float(found["total_loss"].detach()))
+                if stop_after is not None and len(losses) == stop_after:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return found
+
+        criterion.__class__ = Recorder
+        return criterion
+
+    exp.get_criterion = recording
+    settings = {"batch_size": 4, "logger": "none", "exp_file": str(exp_file), **known}
+    return losses, train(exp, RunOptions(**settings))

@@ -1,0 +1,149 @@
+"""Several processes on the CPU: equal gradients, evaluation without duplicates, dying workers."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 240  # seconds after which a job counts as hanging
+
+GRADIENTS = """
+    import sys, torch, yolox
+    from yolox import dist
+    from yolox.engine.launch import joined
+    from yolox.engine.state import RunOptions, prepare
+    from yolox.engine.train import _batches, _training_mode, forward_backward
+    from yolox.exp import get_exp
+    exp = get_exp(exp_file=sys.argv[1])
+    exp.freeze_bn = True
+    torch.set_num_threads(1)
+    with joined("auto", torch.device("cpu")):
+        run = prepare(exp, RunOptions(batch_size=8, logger="none"))
+        run.step = 12  # another size than the first steps
+        _training_mode(run)
+        losses = forward_backward(run, next(_batches(run)))
+        if dist.rank() == 0:
+            grads = {k: p.grad for k, p in run.model.named_parameters()}
+            torch.save({"grads": grads, "world": dist.world_size()}, sys.argv[2])
+"""
+
+KILLED = """
+import os, signal
+from tiny import Exp as Tiny
+class Exp(Tiny):
+    def get_criterion(self):
+        criterion = super().get_criterion()
+        class Deadly(type(criterion)):
+            calls = 0
+            def __call__(self, predictions, targets):
+                type(self).calls += 1
+                if os.environ.get("RANK") == "1" and type(self).calls == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return super().__call__(predictions, targets)
+        criterion.__class__ = Deadly
+        return criterion
+"""
+
+
+def _python(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env={**os.environ, **env}, timeout=LIMIT,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_gradients_of_two_processes_equal_those_of_one(tiny_exp, tmp_path):
+    script = tmp_path / "gradients.py"
+    script.write_text(textwrap.dedent(GRADIENTS))
+    one = _python(str(script), str(tiny_exp), str(tmp_path / "one.pt"), cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    two = _python(
+        "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}",
+        str(script), str(tiny_exp), str(tmp_path / "two.pt"), cwd=tmp_path,
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    alone, together = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "two"))
+    assert (alone["world"], together["world"]) == (1, 2)
+    largest = max(float(grad.abs().max()) for grad in alone["grads"].values())
+    for key, grad in alone["grads"].items():
+        torch.testing.assert_close(together["grads"][key], grad, rtol=1e-4, atol=1e-5 * largest)
+
+
+def test_two_processes_train_and_evaluate_as_one_would(tiny_exp, tmp_path):
+    common = ["-b", "4", "-l", "none", "--device", "cpu", "-f", str(tiny_exp)]
+    done = _python(
+        str(ROOT / "tools/train.py"), *common, "-d", "2", "max_epoch", "1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    ckpt = str(tmp_path / "out/tiny/latest_ckpt.pth")
+    found = []
+    for devices in ("1", "2"):
+        target = tmp_path / f"eval_{devices}.json"
+        done = _python(
+            str(ROOT / "tools/eval.py"), "-c", ckpt, "-d", devices, "-b", "2", "--conf", "0.001",
+            "--device", "cpu", "--json", str(target), cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(target.read_text()))
+    one, two = found
+    assert one["AP"] == pytest.approx(two["AP"], abs=1e-6)
+    assert one["images"] == two["images"] == 6
+    counts = [{k: c["detections"] for k, c in f["per_class"].items()} for f in found]
+    assert counts[0] == counts[1]
+
+
+def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
+    deadly = tmp_path / "deadly.py"
+    deadly.write_text(KILLED)
+    done = _python(
+        str(ROOT / "tools/train.py"), "-f", str(deadly), "-d", "2", "-b", "4", "-l", "none",
+        "--device", "cpu", "max_epoch", "9", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "worker 1" in done.stderr
+    assert "was killed by signal 9; the other workers were stopped" in done.stderr
+
+
+def test_a_workers_error_keeps_its_exit_code(tiny_exp, tmp_path):
+    done = _python(
+        str(ROOT / "tools/train.py"), "-f", str(tiny_exp), "-d", "2", "-b", "4", "-l", "none",
+        "--device", "cpu", "data_dir", str(tmp_path / "nowhere"), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "nowhere does not exist" in done.stderr
+
+
+def test_two_agents_stand_for_two_machines(tiny_exp, tmp_path):
+    port = _free_port()
+    arguments = [
+        "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
+        "--master-addr=127.0.0.1", f"--master-port={port}",
+    ]  # fmt: skip
+    command = [
+        str(ROOT / "tools/train.py"), "-f", str(tiny_exp), "-b", "4", "-l", "none",
+        "--device", "cpu", "max_epoch", "1",
+    ]  # fmt: skip
+    agents = [
+        subprocess.Popen(
+            [sys.executable, *arguments, f"--node-rank={rank}", *command], cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    outputs = [agent.communicate(timeout=LIMIT)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], outputs
+    assert "2 process(es)" in outputs[0]
+    assert (tmp_path / "out/tiny/latest_ckpt.pth").is_file()

@@ -1,0 +1,160 @@
+"""Training from end to end on a few small images: artefacts, resuming, masks, failures."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from compress.importance import magnitude
+from compress.mask import make_masks, mask_checkpoint, maskable_weights
+from tests.pipeline.runs import run_training
+from yolox.engine import checkpoint
+from yolox.errors import ModelError, UsageError, YoloxError
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_a_run_leaves_its_artefacts(tiny_exp, out):
+    losses, result = run_training(tiny_exp, logger="tensorboard")
+    assert len(losses) == 6
+    assert all(math.isfinite(loss) for loss in losses)
+    names = {path.name for path in result.folder.iterdir()}
+    assert {
+        "latest_ckpt.pth", "last_epoch_ckpt.pth", "best_ckpt.pth", "epoch_1_ckpt.pth",
+        "epoch_2_ckpt.pth", "train_log.txt", "manifest.json", "tensorboard",
+    } <= names  # fmt: skip
+    content = checkpoint.read(result.folder / "latest_ckpt.pth")
+    assert content["start_epoch"] == 2
+    assert {"model", "optimizer", "best_ap", "curr_ap", "spec", "masks", "state"} <= set(content)
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert manifest["finished"] is True
+    assert manifest["step"] == 6
+    log = (result.folder / "train_log.txt").read_text()
+    assert "epoch 2/2, step 3/3" in log
+    assert "GFLOPs at 64 x 64 (thop, 2 x MACs)" in log
+
+
+def test_overfits_a_few_images(tiny_exp):
+    losses, _ = run_training(
+        tiny_exp, max_epoch=16, warmup_epochs=1, no_aug_epochs=0, mosaic_prob=0.0, eval_interval=16,
+        random_size=(2, 2), basic_lr_per_img=0.004, save_history_ckpt=False,
+    )  # fmt: skip
+    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_resumed_losses_equal_uninterrupted_ones(tiny_exp, stop_after):
+    whole, _ = run_training(tiny_exp, name="whole", max_epoch=3)
+    with pytest.raises(YoloxError, match=f"interrupted after step {stop_after}; .*--resume"):
+        run_training(tiny_exp, name="cut", max_epoch=3, stop_after=stop_after)
+    rest, result = run_training(tiny_exp, name="cut", max_epoch=3, resume=True)
+    assert rest == whole[stop_after:]
+    one = checkpoint.read(result.folder / "latest_ckpt.pth")
+    other = checkpoint.read(result.folder.parent / "whole" / "latest_ckpt.pth")
+    assert all(torch.equal(value, other["model"][key]) for key, value in one["model"].items())
+
+
+def test_workers_do_not_change_the_data(tiny_exp):
+    alone, _ = run_training(tiny_exp, name="alone", max_epoch=1)
+    helped, _ = run_training(tiny_exp, name="helped", max_epoch=1, data_num_workers=2)
+    assert alone == helped
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_cache_does_not_change_the_data(tiny_exp, tmp_path, synthetic_dir, cache):
+    import shutil
+
+    copy = tmp_path / "data"
+    shutil.copytree(synthetic_dir, copy)
+    plain, _ = run_training(tiny_exp, name="plain", max_epoch=1, data_dir=str(copy))
+    cached, _ = run_training(tiny_exp, name="cached", max_epoch=1, data_dir=str(copy), cache=cache)
+    assert plain == cached
+
+
+def test_accumulation_and_early_stop(tiny_exp):
+    losses, result = run_training(
+        tiny_exp, accumulate=2, max_epoch=8, patience=2, basic_lr_per_img=1e-9, warmup_epochs=0
+    )
+    assert len(losses) % 6 == 0  # two rounds in each of three steps
+    assert len(losses) < 8 * 6
+    assert result.best_ap >= 0
+
+
+def test_masks_hold_through_training_average_and_resume(tiny_exp, out):
+    _, result = run_training(tiny_exp, name="dense", max_epoch=1)
+    content = checkpoint.read(result.folder / "best_ckpt.pth")
+    model = checkpoint.restore(result.folder / "best_ckpt.pth").model
+    masks = make_masks(maskable_weights(model), 0.5, magnitude)
+    masked = out / "mask.pth"
+    checkpoint.save(masked, mask_checkpoint(content, model, masks))
+    with pytest.raises(YoloxError, match="interrupted"):
+        run_training(tiny_exp, name="tune", ckpt=str(masked), stop_after=2)
+    run_training(tiny_exp, name="tune", resume=True)
+    tuned = checkpoint.read(out / "tune" / "latest_ckpt.pth")
+    changed = 0
+    for name, mask in masks.items():
+        assert torch.equal(tuned["masks"][name], mask)
+        for state in (tuned["model"], tuned["state"]["raw_model"]):
+            assert not state[name][~mask].any()
+        changed += int((tuned["model"][name] != content["model"][name])[mask].sum())
+    assert changed > 0
+
+
+def test_fine_tune_with_another_class_count_says_so(tiny_exp, out, capsys, tmp_path):
+    run_training(tiny_exp, name="eight", max_epoch=1)
+    from yolox.data.synthetic import SyntheticSpec, make_dataset
+
+    make_dataset(tmp_path / "few", SyntheticSpec(train_images=4, val_images=2, size=128))
+    for split in ("train", "val"):
+        path = tmp_path / "few" / "annotations" / f"instances_{split}2017.json"
+        content = json.loads(path.read_text())
+        content["categories"] = content["categories"][:3]
+        ids = [category["id"] for category in content["categories"]]
+        content["annotations"] = [a for a in content["annotations"] if a["category_id"] in ids]
+        path.write_text(json.dumps(content))
+    run_training(
+        tiny_exp, name="three", max_epoch=1, num_classes=3, data_dir=str(tmp_path / "few"),
+        ckpt=str(out / "eight" / "best_ckpt.pth"),
+    )  # fmt: skip
+    assert "8 classes in the checkpoint, 3 here" in capsys.readouterr().err
+
+
+def test_official_checkpoints_are_resumed_from_their_average(tiny_exp, out, capsys):
+    run_training(tiny_exp, name="ours", max_epoch=1)
+    content = checkpoint.read(out / "ours" / "latest_ckpt.pth")
+    official = {k: content[k] for k in ("start_epoch", "model", "optimizer", "best_ap", "curr_ap")}
+    torch.save(official, out / "official.pth")
+    losses, _ = run_training(tiny_exp, name="more", resume=True, ckpt=str(out / "official.pth"))
+    assert len(losses) == 3
+    assert "goes on from the averaged ones" in capsys.readouterr().err
+
+
+def test_resume_of_another_architecture_is_refused(tiny_exp, out):
+    run_training(tiny_exp, name="ours", max_epoch=1)
+    with pytest.raises(ModelError, match=r"depth is 0\.33, the experiment has 0\.67"):
+        run_training(tiny_exp, name="ours", resume=True, depth=0.67)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_exp, out):
+    with pytest.raises(YoloxError, match="files are named in"):
+        run_training(tiny_exp, max_epoch=4, warmup_epochs=0, basic_lr_per_img=1e12)
+    record = next((out / "tiny").glob("nonfinite_step_*.json"))
+    files = json.loads(record.read_text())["files"]
+    assert len(files) == 4
+    assert all(name.endswith(".jpg") for name in files)
+
+
+def test_batch_size_must_fit(tiny_exp):
+    with pytest.raises(UsageError, match="batch size 4 is not a multiple of 1 processes x 3"):
+        run_training(tiny_exp, accumulate=3)
+
+
+def test_bf16_on_the_cpu_trains(tiny_exp, capsys):
+    losses, _ = run_training(tiny_exp, max_epoch=1, precision="fp16")
+    assert all(math.isfinite(loss) for loss in losses)
+    assert "--fp16 on the CPU: bf16 autocast, no scaler" in capsys.readouterr().err
