@@ -1,6 +1,5 @@
 """The report of a compression run: a table for people, JSON for programs."""
 
-import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import yolox
 from compress.measure import Stage
 from yolox.cli.common import Parser, run
 from yolox.data.coco import load_json
+from yolox.files import write_json
 
 
 def stage_table(stages: Sequence[Stage]) -> str:
@@ -51,9 +51,7 @@ def write_report(path: Path, stages: Sequence[Stage], facts: Mapping[str, Any]) 
         },
         **facts,
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2))
-    partial.replace(path)
+    write_json(path, content, indent=2)
 
 
 def _fraction(value: float | None) -> str:

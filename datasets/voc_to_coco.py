@@ -15,8 +15,9 @@ from tabulate import tabulate
 
 from yolox.cli.common import run
 from yolox.data.coco import Problem
-from yolox.data.voc import voc_objects, voc_to_coco, write_json
+from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import UsageError
+from yolox.files import write_json
 
 SHOWN_PROBLEMS = 20
 

@@ -12,7 +12,7 @@ from yolox.data.synthetic import SyntheticSpec, make_dataset
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
-TINY_EXP = '''
+TINY_EXP = """
 from yolox.exp import Exp as BaseExp
 
 
@@ -29,7 +29,7 @@ class Exp(BaseExp):
         self.max_epoch, self.warmup_epochs, self.no_aug_epochs = 2, 1, 1
         self.eval_interval, self.print_interval = 1, 1
         self.basic_lr_per_img = 0.001
-'''
+"""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ import os
 
 __version__ = "0.1.0"
 
-# OpenMP's idle threads spin by default. On a CPU that anything else uses too, loader processes
-# included, that made a training step 10 to 30 times slower; waiting passively costs next to nothing
-# (benchmarks/README.md). OpenMP reads this once, when torch is imported, so it is set here.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# OpenMP's waiting threads spin long by default. Where anything else uses the CPU, loader
+# processes included, that makes a training step many times slower; this many spins cost nothing on
+# an idle machine and little on a busy one (measured in benchmarks/README.md). GNU OpenMP reads the
+# variable once, when torch is imported, so it is set here.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")

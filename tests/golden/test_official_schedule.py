@@ -19,9 +19,7 @@ CASES = {
     "lr_b": (
         7,
         0.0025,
-        TrainSpec(
-            max_epoch=10, warmup_epochs=1, no_aug_epochs=2, warmup_lr=1e-4, min_lr_ratio=0.2
-        ),
+        TrainSpec(max_epoch=10, warmup_epochs=1, no_aug_epochs=2, warmup_lr=1e-4, min_lr_ratio=0.2),
     ),
 }
 

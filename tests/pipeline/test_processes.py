@@ -84,9 +84,7 @@ def test_gradients_of_two_processes_equal_those_of_one(tiny_exp, tmp_path):
 
 def test_two_processes_train_and_evaluate_as_one_would(tiny_exp, tmp_path):
     common = ["-b", "4", "-l", "none", "--device", "cpu", "-f", str(tiny_exp)]
-    done = _python(
-        str(ROOT / "tools/train.py"), *common, "-d", "2", "max_epoch", "1", cwd=tmp_path
-    )
+    done = _python(str(ROOT / "tools/train.py"), *common, "-d", "2", "max_epoch", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ckpt = str(tmp_path / "out/tiny/latest_ckpt.pth")
     found = []

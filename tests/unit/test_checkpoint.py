@@ -107,7 +107,9 @@ def test_tuning_with_other_classes_starts_only_class_predictions_anew():
     content = {"model": build(DetectorSpec(num_classes=5, depth=0.33, width=0.125)).state_dict()}
     model = build(SMALL)
     fresh = checkpoint.load_for_tuning(model, content, "x.pth")
-    assert fresh == [f"head.cls_preds.{level}.{kind}" for level in range(3) for kind in ("weight", "bias")]
+    assert fresh == [
+        f"head.cls_preds.{level}.{kind}" for level in range(3) for kind in ("weight", "bias")
+    ]
     state = model.state_dict()
     same = [key for key in state if key not in fresh]
     assert all(torch.equal(state[key], content["model"][key]) for key in same)

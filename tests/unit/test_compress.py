@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compress.importance import CRITERIA, lamp, layer_rank, magnitude
-from compress.mask import kept_share, make_masks, maskable_weights, mask_checkpoint
+from compress.mask import kept_share, make_masks, mask_checkpoint, maskable_weights
 from compress.merge import Storage, merge
 from compress.recipe import Recipe, load_recipe
 from yolox.config import DetectorSpec, to_dict
@@ -93,7 +93,12 @@ def test_fusing_keeps_the_function_and_the_model(model):
 def test_sparse_storage_is_bit_equal(encoding):
     torch.manual_seed(0)
     weight = torch.randn(5, 3, 3, 3) * (torch.rand(5, 3, 3, 3) > 0.5)
-    state = {"w": weight, "bias": torch.randn(5), "count": torch.tensor(3), "dense": torch.randn(2, 2)}
+    state = {
+        "w": weight,
+        "bias": torch.randn(5),
+        "count": torch.tensor(3),
+        "dense": torch.randn(2, 2),
+    }
     found = decode(encode(state, encoding, torch.float32))
     assert list(found) == list(state)
     assert all(torch.equal(found[key], state[key]) for key in state)

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from yolox.data.coco import CocoDataset
-from yolox.data.sample import read_image
-from yolox.data.voc import header_size, voc_objects, voc_to_coco, write_json
+from yolox.data.sample import header_size, read_image
+from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import DataError
+from yolox.files import write_json
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
 <bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>

@@ -4,7 +4,6 @@ Images of a folder are sorted by aspect ratio into rectangular batches, detected
 answer: the framework, the parameter count (values that are not zero), then COCO results.
 """
 
-import json
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +17,8 @@ from yolox.cli.common import Parser
 from yolox.config import EvalSpec, from_dict
 from yolox.data.coco import CocoDataset, load_json
 from yolox.data.coco_classes import category_ids
-from yolox.data.folder import ImageFolder, find_images, header_size
+from yolox.data.folder import ImageFolder, find_images
+from yolox.data.sample import header_size
 from yolox.engine import checkpoint
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
@@ -33,6 +33,7 @@ from yolox.eval.predict import (
 from yolox.eval.report import metrics_table
 from yolox.exp import get_exp
 from yolox.exp.options import apply_options, check_value, option_types
+from yolox.files import write_json
 from yolox.models.complexity import count_nonzero
 from yolox.models.fuse import fuse
 
@@ -135,9 +136,9 @@ def deploy(config: DeployConfig) -> None:
     spent = {"set-up": time.perf_counter() - clock}
 
     clock = time.perf_counter()
-    sizes = [header_size(path) for path in images.paths]
+    sizes_wh = [header_size(path) for path in images.paths]
     batches = (
-        rectangular_batches(sizes, config.size, divisor, config.batch_size)
+        rectangular_batches([(h, w) for w, h in sizes_wh], config.size, divisor, config.batch_size)
         if config.rectangular
         else square_batches(len(images), config.size, config.batch_size)
     )
@@ -153,8 +154,7 @@ def deploy(config: DeployConfig) -> None:
         found, _image_ids(images, dataset), category_ids(restored.spec.num_classes, ids)
     )
     answer = [{"framework": f"pytorch {torch.__version__}"}, {"parameters": parameters}, *results]
-    Path(config.answer).parent.mkdir(parents=True, exist_ok=True)
-    Path(config.answer).write_text(json.dumps(answer))
+    write_json(Path(config.answer), answer)
     spent["answer"] = time.perf_counter() - clock
     _report(config, timing, spent, parameters)
     if dataset is not None:

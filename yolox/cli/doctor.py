@@ -7,8 +7,8 @@ import numpy as np
 
 from yolox.data.coco import CocoDataset
 from yolox.data.doctor import draw_targets, examine, format_report, report_json
-from yolox.data.voc import write_json
 from yolox.errors import DataError
+from yolox.files import write_json
 
 
 def main(argv: list[str] | None = None) -> int:

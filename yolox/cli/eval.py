@@ -1,6 +1,5 @@
 """`yolox eval`: COCO metrics, per-class AP and the latency of each stage."""
 
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +17,7 @@ from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
 from yolox.exp import Exp
+from yolox.files import write_json
 from yolox.models.complexity import complexity, describe
 from yolox.models.fuse import fuse
 
@@ -114,6 +114,6 @@ def _write(args: Namespace, exp: Exp, model: torch.nn.Module, found: Evaluation)
     if args.json_file:
         size = complexity(model, exp.test_size)
         content = evaluation_json(found, size, exp.test_size, "torch")
-        Path(args.json_file).write_text(json.dumps(content, indent=2))
+        write_json(Path(args.json_file), content, indent=2)
     if args.results:
-        Path(args.results).write_text(json.dumps(found.results))
+        write_json(Path(args.results), found.results)

@@ -18,6 +18,7 @@ import numpy as np
 from yolox.data.sample import Float32, Int64, Sample, UInt8, read_image
 from yolox.errors import DataError
 
+PROBED_IMAGES = 20  # of the images, to find the folder that holds them
 #: Kinds of problem that stop training; every other kind only leaves a box out or clips it.
 FATAL = ("unknown_category", "unknown_image")
 
@@ -116,12 +117,13 @@ class CocoDataset:
         index_of = {record.id: index for index, record in enumerate(self.images)}
         label_of = {category: label for label, category in enumerate(self.category_ids)}
         rows: list[tuple[int, int, list[float]]] = []
-        for annotation in content.get("annotations", []):
+        for annotation in checked_annotations(content, self.json_path):
             index = index_of.get(annotation.get("image_id"))
             label = label_of.get(annotation.get("category_id"))
             if index is None:
+                image = annotation.get("image_id")
                 self._problem(
-                    "unknown_image", annotation, "", f"image_id {annotation.get('image_id')!r}"
+                    "unknown_image", annotation, self.json_path.name, f"image_id {image!r}"
                 )
                 continue
             file_name = self.images[index].path.name
@@ -147,7 +149,9 @@ class CocoDataset:
         box = annotation.get("bbox")
         file_name = record.path.name
         try:
-            x, y, width, height = (float(value) for value in box)  # type: ignore[union-attr]
+            if not isinstance(box, list | tuple):
+                raise TypeError(box)
+            x, y, width, height = (float(value) for value in box)
         except (TypeError, ValueError):
             self._problem("bad_box", annotation, file_name, f"bbox {box!r}")
             return None
@@ -159,7 +163,7 @@ class CocoDataset:
             return None
         x1, y1 = max(x, 0.0), max(y, 0.0)
         x2, y2 = min(x + width, float(record.width)), min(y + height, float(record.height))
-        if x2 <= x1 or y2 <= y1:
+        if np.float32(x2) <= np.float32(x1) or np.float32(y2) <= np.float32(y1):
             self._problem("outside_image", annotation, file_name, f"bbox {box!r}")
             return None
         if max(x1 - x, y1 - y, x + width - x2, y + height - y2) > 1.0:
@@ -174,6 +178,20 @@ class CocoDataset:
         if fatal:
             more = f" (and {len(fatal) - 1} more)" if len(fatal) > 1 else ""
             raise DataError(f"{self.json_path}: {fatal[0]}{more}")
+
+
+def checked_annotations(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The list of annotations. Raises DataError where it is no list of objects with plain ids."""
+    annotations = content.get("annotations", [])
+    if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
+        raise DataError(f"{path}: 'annotations' is not a list of objects")
+    for annotation in annotations:
+        for key in ("image_id", "category_id"):
+            if isinstance(annotation.get(key), dict | list):
+                raise DataError(
+                    f"{path}: annotation {annotation.get('id')}: {key} is no plain value"
+                )
+    return annotations
 
 
 def _categories(content: dict[str, Any], path: Path) -> tuple[list[int], tuple[str, ...]]:
@@ -199,11 +217,11 @@ def _images(
         raise DataError(f"{path}: 'images' is missing or empty")
     try:
         rows = [(e["id"], str(e["file_name"]), int(e["width"]), int(e["height"])) for e in entries]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: every image needs 'id', 'file_name', 'width' and 'height': {error!r}"
         ) from error
-    root = _image_root(data_dir, name, rows[0][1])
+    root = _image_root(data_dir, name, [file_name for _, file_name, _, _ in rows])
     records = []
     for identifier, file_name, width, height in rows:
         if width <= 0 or height <= 0:
@@ -220,10 +238,15 @@ def _images(
     return records
 
 
-def _image_root(data_dir: Path, name: str, first: str) -> Path:
-    """The folder that holds the first image: `name` as in COCO, or one of the usual others."""
+def _image_root(data_dir: Path, name: str, file_names: list[str]) -> Path:
+    """The folder that holds the images: `name` as in COCO, or one of the usual others.
+
+    The first of them that holds one of the first images; those that are missing are named later.
+    """
     candidates = [data_dir / name, data_dir, data_dir / "images" / name, data_dir / "images"]
-    return next((root for root in candidates if (root / first).is_file()), candidates[0])
+    probes = file_names[:PROBED_IMAGES]
+    found = (root for root in candidates if any((root / probe).is_file() for probe in probes))
+    return next(found, candidates[0])
 
 
 def missing_files(records: list[ImageRecord]) -> list[Path]:
@@ -233,9 +256,14 @@ def missing_files(records: list[ImageRecord]) -> list[Path]:
     for record in records:
         folder = record.path.parent
         if folder not in listed:
-            listed[folder] = (
-                {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-            )
+            listed[folder] = _file_names(folder)
         if record.path.name not in listed[folder]:
             missing.append(record.path)
     return missing
+
+
+def _file_names(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}

@@ -16,8 +16,7 @@ from tabulate import tabulate
 
 from yolox.data.coco import FATAL, CocoDataset, ImageRecord, Problem, load_json, missing_files
 from yolox.data.draw import draw_boxes
-from yolox.data.sample import Float32, UInt8, is_cut_off
-from yolox.data.voc import header_size
+from yolox.data.sample import Float32, UInt8, header_size, is_cut_off
 from yolox.errors import DataError, UsageError
 
 #: Kinds of problem with an image that stop training, beside those of the annotations.

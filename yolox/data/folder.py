@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from yolox.data.sample import UInt8, read_image
 from yolox.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-EXIF_ORIENTATION = 0x0112
-EXIF_SIDEWAYS = (5, 6, 7, 8)
 
 
 class ImageFolder:
@@ -40,17 +36,3 @@ def find_images(path: Path) -> ImageFolder:
     if not found:
         raise DataError(f"images {path}: the folder holds no image ({', '.join(SUFFIXES)})")
     return ImageFolder(found)
-
-
-def header_size(path: Path) -> tuple[int, int]:
-    """(height, width) from an image file's header, as it will be read (EXIF orientation applied).
-
-    Raises DataError naming the file.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            sideways = image.getexif().get(EXIF_ORIENTATION) in EXIF_SIDEWAYS
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"image {path}: header cannot be read: {error}") from error
-    return (width, height) if sideways else (height, width)

@@ -1,11 +1,13 @@
 """The one record that flows through the data layer, and how an image file is read."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
 
 from yolox.errors import DataError
 
@@ -18,6 +20,7 @@ _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
 _PNG_START = b"\x89PNG"
 _PNG_END = b"IEND"
+_EXIF_ORIENTATION = 0x0112  # EXIF 2.3, table 4; 5 to 8 swap width and height
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,25 @@ def is_cut_off(data: bytes) -> bool:
     """Whether an encoded JPEG or PNG lacks its end.
 
     Decoders fill the missing part with grey and say nothing, so it is checked here. Inside a JPEG
-    scan every 0xFF byte is stuffed or a restart marker: an end marker behind the last start of
-    scan can only be the real one (ITU T.81, B.1.1.2).
+    scan every 0xFF byte is stuffed or a restart marker: the first end marker behind a start of
+    scan is a real one (ITU T.81, B.1.1.2). Whatever stands behind the end does not matter.
     """
     if data.startswith(_JPEG_START):
-        return not data.endswith(_JPEG_END) and data.rfind(_JPEG_END) <= data.rfind(_JPEG_SCAN)
+        if data.endswith(_JPEG_END):
+            return False
+        scan = data.find(_JPEG_SCAN, _after_headers(data))
+        return scan < 0 or data.find(_JPEG_END, scan) < 0
     if data.startswith(_PNG_START):
-        return _PNG_END not in data[-64:]
+        return _PNG_END not in data
     return False
+
+
+def _after_headers(data: bytes) -> int:
+    """Where a JPEG's application segments end: thumbnails lie inside them."""
+    place = len(_JPEG_START)
+    while place + 4 <= len(data) and data[place] == 0xFF and 0xE0 <= data[place + 1] <= 0xEF:
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place
 
 
 def read_image(path: Path) -> UInt8:
@@ -69,3 +83,29 @@ def read_image(path: Path) -> UInt8:
         raise DataError(f"image {path}: not a readable image ({len(data)} bytes)")
     pixels: UInt8 = image
     return pixels
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Width and height by the image's header, turned as its EXIF orientation says.
+
+    Raises DataError, naming the file, where it is absent or no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of slightly broken EXIF blocks
+            with Image.open(path) as image:
+                width, height = image.size
+                orientation = _orientation(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {path}: not a readable image") from error
+    except OSError as error:
+        raise DataError(f"image {path}: cannot be read: {error.strerror or error}") from error
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or the block is broken."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (SyntaxError, TypeError, ValueError):  # Pillow's words for a broken block
+        return 1

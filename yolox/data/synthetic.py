@@ -1,6 +1,7 @@
 """A small synthetic detection data set: eight kinds of shapes on textured backgrounds.
 
-The class is the shape or the texture; colours, sizes, angles and backgrounds are random. Image
+The class is the shape or the texture; sizes, angles and backgrounds are random. Each class has a
+hue of its own that overlaps with its neighbours', so that a short training gets somewhere. Image
 `i` of a split depends on the specification, the split and `i` only, so that two runs give the
 same bytes. Written as COCO JSON and JPEG files, in COCO's folders.
 """
@@ -32,7 +33,8 @@ ASPECTS_WH = ((1.0, 1.0), (1.0, 1.0), (1.0, 0.75), (0.75, 1.0))
 JPEG_QUALITY = 92
 JSON_FILE = "annotations/instances_{}2017.json"
 MARKER = "synthetic.json"
-VERSION = 1  # counts up when the same specification gives other images
+HUE_SPREAD = 30.0  # degrees to both sides of a class's hue; classes are 45 degrees apart
+VERSION = 2  # counts up when the same specification gives other images
 _ENTRIES = {MARKER, "annotations", *(f"{split}2017" for split in SPLITS)}
 
 Points = npt.NDArray[np.float64]
@@ -187,8 +189,8 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Float32:
     turn = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width]
     ramp = (x / width - 0.5) * np.cos(turn) + (y / height - 0.5) * np.sin(turn) + 0.5
-    first = rng.uniform(50, 205, 3)
-    second = np.clip(first + rng.uniform(-60, 60, 3), 40, 215)
+    first = rng.uniform(50, 205) + rng.uniform(-18, 18, 3)
+    second = np.clip(first + rng.uniform(-60, 60) + rng.uniform(-18, 18, 3), 40, 215)
     canvas: Float32 = (first + np.clip(ramp, 0, 1)[..., None] * (second - first)).astype(np.float32)
     coarse = rng.normal(0, rng.uniform(4, 12), (height // 16, width // 16, 3))
     canvas += cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -211,11 +213,12 @@ def _paint(canvas: Float32, shape: _Shape, mask: Float32, rng: np.random.Generat
     x2, y2 = np.ceil(shape.centre + 1.4 * shape.radius).astype(int)
     window = canvas[y1:y2, x1:x2]
     around = window.reshape(-1, 3)[:: max(1, window.size // 768)]
-    first = _contrasting(around, rng)
+    first = _contrasting(around, shape.name, rng)
     y, x = np.mgrid[y1 : y1 + window.shape[0], x1 : x1 + window.shape[1]]
     u, v = ((np.stack([x, y], axis=-1) - shape.centre) @ shape.rotation).transpose(2, 0, 1)
     if shape.name in ("stripes", "checker"):
-        second = _contrasting(np.concatenate([around, np.tile(first, (len(around), 1))]), rng)
+        known = np.concatenate([around, np.tile(first, (len(around), 1))])
+        second = _contrasting(known, shape.name, rng)
         period = max(0.45 * shape.radius, 3.5)
         wave = np.sin(np.pi * u / period)
         if shape.name == "checker":
@@ -227,9 +230,11 @@ def _paint(canvas: Float32, shape: _Shape, mask: Float32, rng: np.random.Generat
     window += mask[y1:y2, x1:x2, None] * (colour - window)
 
 
-def _contrasting(pixels: Float32, rng: np.random.Generator) -> Points:
-    """A random colour [3] that is far (in BGR) from nearly all pixels [N, 3]; else the farthest."""
-    candidates = rng.uniform(10, 245, (24, 3))
+def _contrasting(pixels: Float32, name: str, rng: np.random.Generator) -> Points:
+    """A colour [3] of a class, far (in BGR) from nearly all pixels [N, 3]; else the farthest."""
+    hue = 360 * _CLASSES.index(name) / len(_CLASSES) + rng.uniform(-HUE_SPREAD, HUE_SPREAD, 24)
+    hsv = np.stack([hue % 360, rng.uniform(0.5, 1, 24), rng.uniform(0.25, 1, 24)], axis=-1)
+    candidates = cv2.cvtColor(hsv[None].astype(np.float32), cv2.COLOR_HSV2BGR)[0] * 255
     far = np.quantile(np.linalg.norm(candidates[:, None] - pixels, axis=2), 0.1, axis=1)
     enough = np.flatnonzero(far >= 90)
     return np.asarray(candidates[enough[0] if len(enough) else far.argmax()])

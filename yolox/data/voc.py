@@ -1,9 +1,6 @@
 """Pascal VOC data sets, converted to COCO JSON."""
 
-import json
 import math
-import os
-import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from yolox.data.coco import Problem
+from yolox.data.sample import header_size
 from yolox.errors import DataError
 
 Element = ElementTree.Element
-
-_EXIF_ORIENTATION = 0x0112  # EXIF 2.3, table 4; 5 to 8 swap width and height
 
 
 @dataclass(frozen=True)
@@ -89,43 +83,6 @@ def voc_objects(voc_dir: Path, split: str) -> Counter[str]:
         for stem in _stems(voc_dir, split)
         for item in _objects(voc_dir / "Annotations" / f"{stem}.xml")
     )
-
-
-def header_size(path: Path) -> tuple[int, int]:
-    """Width and height by the image's header, turned as its EXIF orientation says.
-
-    Raises DataError, naming the file, where it is absent or no image.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of slightly broken EXIF blocks
-            with Image.open(path) as image:
-                width, height = image.size
-                orientation = _orientation(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path}: not a readable image") from error
-    except OSError as error:
-        raise DataError(f"image {path}: cannot be read: {error.strerror or error}") from error
-    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all; its folder is made where it is absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        work.write_text(json.dumps(content), encoding="utf-8")
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where there is none or the block is broken."""
-    try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except (SyntaxError, TypeError, ValueError):  # Pillow's words for a broken block
-        return 1
 
 
 def _stems(voc_dir: Path, split: str) -> list[str]:

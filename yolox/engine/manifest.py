@@ -1,7 +1,6 @@
 """`manifest.json`: what was run, on what, from what, and what came of it."""
 
 import hashlib
-import json
 import platform
 import sys
 import time
@@ -12,6 +11,7 @@ import torch
 import yolox
 from yolox import dist
 from yolox.engine.state import Run
+from yolox.files import write_json
 
 
 def file_hash(path: str | Path) -> str:
@@ -49,8 +49,4 @@ def write_manifest(run: Run, finished: bool) -> None:
         "best_ap": run.best_ap,
         "best_ckpt_sha256": file_hash(best) if best.is_file() else None,
     }
-    target = run.folder / "manifest.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2))
-    partial.replace(target)
+    write_json(run.folder / "manifest.json", content, indent=2)

@@ -8,7 +8,6 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from yolox.config import TrainSpec
 
-
 ADAM_BETA2 = 0.999  # Kingma 2015
 
 

@@ -1,6 +1,5 @@
 """The training loop. It reads from top to bottom: set up, step, end of epoch, interruption."""
 
-import json
 import shutil
 import signal
 import sys
@@ -32,6 +31,7 @@ from yolox.errors import YoloxError
 from yolox.eval.evaluate import evaluate
 from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.files import write_json
 from yolox.models.complexity import describe
 from yolox.models.fuse import fuse
 
@@ -184,8 +184,7 @@ def _require_finite(run: Run, batch: Batch, loss: float) -> None:
         return
     files = [str(run.dataset.images[index].path) for index in batch.indices.tolist()]
     record = run.folder / f"nonfinite_step_{run.step}_rank_{dist.rank()}.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"step": run.step, "loss": str(loss), "files": files}, indent=2))
+    write_json(record, {"step": run.step, "loss": str(loss), "files": files}, indent=2)
     raise YoloxError(f"loss is {loss} at step {run.step}; the batch's files are named in {record}")
 
 

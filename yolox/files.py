@@ -1,0 +1,17 @@
+"""Files that are written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file atomically; its folder is made where it is absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        work.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
