@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for mask.pth")
     add_architecture(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     content, model = load_dense(args.ckpt, named_architecture(args))
     weights = maskable_weights(model, args.exclude)
     try:

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--values", default="fp32", help=", ".join(VALUE_TYPES))
     parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for merged.pth")
     add_architecture(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     content, model = load_dense(args.ckpt, named_architecture(args))
     if not content.get("masks"):
         logger.warning(

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
     parser.add_argument("--fp16", action="store_true", help="of the fine-tune")
     add_experiment(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     exp = load_experiment(args, args.ckpt)
     recipe = load_recipe(args.recipe) if args.recipe else Recipe()
     try:

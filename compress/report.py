@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print the table of a report: `python compress/report.py DIR/report.json`."""
     parser = Parser("compress/report.py", description=main.__doc__)
     parser.add_argument("report", type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     stages = [Stage(**row) for row in load_json(args.report)["stages"]]
     sys.stdout.write(stage_table(stages) + "\n")
     return 0

@@ -22,7 +22,7 @@ GRADIENTS = """
     from yolox.engine.train import _batches, _training_mode, forward_backward
     from yolox.exp import get_exp
     exp = get_exp(exp_file=sys.argv[1])
-    exp.freeze_bn = True
+    exp.freeze_bn, exp.max_epoch = True, 9
     torch.set_num_threads(1)
     with joined("auto", torch.device("cpu")):
         run = prepare(exp, RunOptions(batch_size=8, logger="none"))

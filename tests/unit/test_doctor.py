@@ -136,7 +136,10 @@ def test_bad_annotations(patient: Patient) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "kind", "file_name"),
-    [({"image_id": 99}, "unknown_image", ""), ({"category_id": 7}, "unknown_category", "1.jpg")],
+    [
+        ({"image_id": 99}, "unknown_image", "val.json"),
+        ({"category_id": 7}, "unknown_category", "1.jpg"),
+    ],
 )
 def test_unknown_ids_are_fatal(patient: Patient, changes: dict, kind: str, file_name: str) -> None:
     patient.annotate(id=95, bbox=[1, 1, 9, 9], **changes)

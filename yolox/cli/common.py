@@ -37,6 +37,10 @@ def run(main: Main, argv: list[str] | None = None) -> int:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours: one line, exit code 2."""
 
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Parse, with KEY VALUE pairs anywhere among the flags. Raises UsageError."""
+        return self.parse_intermixed_args(argv)
+
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raises UsageError."""
         raise UsageError(f"{self.prog}: {message}")
@@ -47,9 +51,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--exp_file", help="experiment file")
     parser.add_argument("-n", "--name", help="shipped experiment, such as yolox-s or yolox-m-p6")
     parser.add_argument("-expn", "--experiment-name", help="name of the output folder")
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options to set"
-    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="options to set")
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +80,7 @@ def load_experiment(args: argparse.Namespace, ckpt: str | None = None) -> Exp:
         exp = exp_of_checkpoint(ckpt)
     else:
         exp = get_exp(args.exp_file, args.name)
-    exp.merge(_pairs(args.opts))
+    exp.merge(args.opts)
     if args.experiment_name:
         exp.exp_name = args.experiment_name
     exp.validate()
@@ -98,11 +100,3 @@ def exp_of_checkpoint(path: str) -> Exp:
     for key, value in stored["options"].items():
         setattr(exp, key, tuple(value) if isinstance(value, list) else value)
     return exp
-
-
-def _pairs(words: Sequence[str]) -> list[str]:
-    pairs = [word for word in words if word != "--"]
-    flags = [word for word in pairs[::2] if word.startswith("-")]
-    if flags:
-        raise UsageError(f"{flags[0]} stands behind KEY VALUE pairs: flags come first")
-    return pairs

@@ -55,7 +55,7 @@ def make_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse(argv)
     exp = load_experiment(args, args.ckpt)
     if args.tsize is not None:
         exp.test_size = (args.tsize, args.tsize)

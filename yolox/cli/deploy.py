@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("main.py", description=__doc__)
     parser.add_argument("--config", required=True, help="JSON configuration")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to override")
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     deploy(load_config(Path(args.config), args.opts))
     return 0
 

@@ -1,10 +1,10 @@
 """`yolox doctor`: check a data set and say what is wrong with it."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+from yolox.cli.common import Parser
 from yolox.data.coco import CocoDataset
 from yolox.data.doctor import draw_targets, examine, format_report, report_json
 from yolox.errors import DataError
@@ -13,7 +13,7 @@ from yolox.files import write_json
 
 def main(argv: list[str] | None = None) -> int:
     """Print the report. Raises DataError where training on the data set would stop."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse(argv)
     report = examine(args.data, args.json, args.name)
     print(format_report(report))
     if args.report is not None:
@@ -28,8 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("yolox doctor", description=__doc__)
+def make_parser() -> Parser:
+    """The flags of the command."""
+    parser = Parser("yolox doctor", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     parser.add_argument("--json", required=True, metavar="FILE", help="in DIR/annotations")
     parser.add_argument("--name", required=True, metavar="SUBFOLDER", help="of the images")

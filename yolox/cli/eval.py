@@ -49,7 +49,7 @@ def make_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse(argv)
     exp = _experiment(args)
     size = job_size(args)
     if needs_launch(size):

@@ -35,7 +35,7 @@ def make_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse(argv)
     exp = load_experiment(args)
     size = job_size(args)
     if needs_launch(size):

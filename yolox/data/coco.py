@@ -114,8 +114,10 @@ class CocoDataset:
         return Counter(problem.kind for problem in self.problems)
 
     def _read_annotations(self, content: dict[str, Any]) -> None:
-        index_of = {record.id: index for index, record in enumerate(self.images)}
-        label_of = {category: label for label, category in enumerate(self.category_ids)}
+        index_of: dict[Any, int] = {record.id: index for index, record in enumerate(self.images)}
+        label_of: dict[Any, int] = {
+            category: label for label, category in enumerate(self.category_ids)
+        }
         rows: list[tuple[int, int, list[float]]] = []
         for annotation in checked_annotations(content, self.json_path):
             index = index_of.get(annotation.get("image_id"))

@@ -91,7 +91,7 @@ class Run:
     masks: dict[str, Tensor]
     steps_per_epoch: int
     step: int = 0
-    best_ap: float = 0.0
+    best_ap: float = -1.0  # nothing evaluated yet
     curr_ap: float = 0.0
     evaluations_without_gain: int = 0
 
@@ -205,6 +205,7 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
             run.ema.updates = int(state["ema_updates"])
         run.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"])
+        run.best_ap = float(state["best_ap"])
         run.evaluations_without_gain = int(state["evaluations_without_gain"])
         same_pace = state["steps_per_epoch"] == run.steps_per_epoch
         if same_pace and run.options.start_epoch is None:
@@ -219,7 +220,7 @@ def contents(run: Run) -> dict[str, Any]:
         "start_epoch": run.epoch,
         "model": run.eval_model.state_dict(),
         "optimizer": run.optimizer.state_dict(),
-        "best_ap": run.best_ap,
+        "best_ap": max(run.best_ap, 0.0),
         "curr_ap": run.curr_ap,
         "spec": to_dict(run.exp.detector_spec()),
         "class_names": list(run.dataset.class_names),
@@ -233,6 +234,7 @@ def contents(run: Run) -> dict[str, Any]:
             "rng": torch.get_rng_state(),
             "step": run.step,
             "steps_per_epoch": run.steps_per_epoch,
+            "best_ap": run.best_ap,
             "evaluations_without_gain": run.evaluations_without_gain,
         },
     }

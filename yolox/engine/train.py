@@ -217,7 +217,7 @@ def _evaluate(run: Run, curves: Curves) -> bool:
     found = evaluate(model, run.eval_dataset, run.sizes.test_size, batch, options)
     ap = dist.gather_objects(found.metrics.AP if found else 0.0)[0]
     run.curr_ap = ap if ap == ap else 0.0
-    improved = run.curr_ap > run.best_ap or run.best_ap == 0.0
+    improved = run.curr_ap > run.best_ap
     run.best_ap = max(run.best_ap, run.curr_ap)
     run.evaluations_without_gain = 0 if improved else run.evaluations_without_gain + 1
     if found is not None:

@@ -124,9 +124,10 @@ class Exp:
             make()
 
     def options(self) -> dict[str, Any]:
-        """All attributes with their values, JSON-able: what a checkpoint keeps."""
+        """All attributes with plain values, JSON-able: what a checkpoint keeps."""
         values = {key: getattr(self, key) for key in option_types(self) if hasattr(self, key)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        plain = {key: value for key, value in values.items() if _is_plain(value)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     # specs
 
@@ -210,3 +211,10 @@ class Exp:
             return make()
         except (ValueError, TypeError) as error:
             raise UsageError(f"experiment {self.exp_name}: {error}") from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can stand in JSON: an experiment file may keep objects of its own."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
