@@ -20,15 +20,17 @@ class Exp(P6Exp):
         self.test_size = (256, 256)
         self.multiscale_range = 0
         self.data_num_workers = 1
-        # Objects are whole and few: without mosaic a short training gets further.
+        # Objects are whole and few, and the run is short: no mosaic, and AdamW instead of SGD.
         self.mosaic_prob = 0.0
         self.enable_mixup = False
-        self.max_epoch = 24
-        self.warmup_epochs = 1
-        self.no_aug_epochs = 4
-        self.basic_lr_per_img = 0.004 / 8
+        self.optimizer = "adamw"
+        self.basic_lr_per_img = 0.003 / 8
+        self.weight_decay = 0.02
         self.ema_decay = 0.998
         self.ema_warmup = 200.0
+        self.max_epoch = 16
+        self.warmup_epochs = 1
+        self.no_aug_epochs = 3
         self.eval_interval = 8
         self.print_interval = 25
         self.save_history_ckpt = False
