@@ -60,11 +60,10 @@ def barrier() -> None:
 
 
 @torch.no_grad()
-def average_buffers(*models: nn.Module) -> None:
+def average_buffers(model: nn.Module) -> None:
     """Replace floating-point buffers (batch-norm statistics) by their mean over processes."""
     if world_size() == 1:
         return
-    for model in models:
-        for buffer in model.buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(mean_over_processes(buffer))
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.copy_(mean_over_processes(buffer))

@@ -4,6 +4,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from loguru import logger
 
@@ -95,8 +96,11 @@ def exp_of_checkpoint(path: str) -> Exp:
     stored = checkpoint.read(path).get("exp")
     if stored is None:
         raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
-    named = stored["file"] is not None or stored["name"] is not None
-    exp = get_exp(stored["file"], stored["name"]) if named else Exp()
+    file, name = stored["file"], stored["name"]
+    if file is not None and not Path(file).is_file():
+        logger.warning("experiment file {} is not here: the options in the checkpoint serve", file)
+        file = None
+    exp = get_exp(file, name) if file is not None or name is not None else Exp()
     for key, value in stored["options"].items():
         setattr(exp, key, tuple(value) if isinstance(value, list) else value)
     return exp

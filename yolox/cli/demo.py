@@ -80,7 +80,10 @@ def _annotator(args: Namespace, exp: Exp) -> Annotate:
     restored = checkpoint.restore(ckpt, exp.detector_spec())
     model = fuse(restored.model).to(device)
     names = class_labels(restored.spec.num_classes, restored.class_names)
-    spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
+    try:
+        spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
+    except ValueError as error:
+        raise UsageError(f"--conf or --nms: {error}") from error
     half = torch.float16 if device.type != "cpu" else torch.bfloat16
     options = PredictOptions(spec, device, half if args.fp16 else torch.float32, legacy=args.legacy)
 

@@ -98,6 +98,7 @@ def _evaluate(args: Namespace, exp: Exp, model: torch.nn.Module, device: torch.d
         dtype=half if args.fp16 else torch.bfloat16 if args.bf16 else torch.float32,
         workers=exp.data_num_workers,
         legacy=args.legacy,
+        progress=dist.rank() == 0,
     )
     batch = max(args.batch_size // dist.world_size(), 1)
     found = evaluate(model, exp.get_eval_dataset(), exp.test_size, batch, options)

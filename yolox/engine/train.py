@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -57,9 +57,9 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
     set_up_log(Path(exp.output_dir) / exp.exp_name / "train_log.txt")
     run = prepare(exp, options)
     _log_start(run)
-    curves = make_curves(options.logger, run.folder, exp.exp_name, exp.options())
+    kept = closing(make_curves(options.logger, run.folder, exp.exp_name, exp.options()))
     meter, clock = Meter(), time.perf_counter()
-    with _stop_signals() as stop, _progress(run) as bar:
+    with kept as curves, _stop_signals() as stop, _progress(run) as bar:
         batches = _batches(run)
         while run.step < run.spec.max_epoch * run.steps_per_epoch:
             losses, waited = _train_step(run, batches)
@@ -77,7 +77,6 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
             if dist.any_process(stop.is_set, options.device):
                 _save(run, "latest")
                 raise YoloxError(f"interrupted after step {run.step}; continue with --resume")
-    curves.close()
     if dist.rank() == 0:
         write_manifest(run, finished=True)
         logger.info("done: best AP {:.4f}, checkpoints in {}", run.best_ap, run.folder)
@@ -191,7 +190,9 @@ def _require_finite(run: Run, batch: Batch, loss: float) -> None:
 def _end_of_epoch(run: Run, curves: Curves) -> bool:
     """Evaluate when due, save; whether training stops early."""
     epoch = run.epoch  # epochs done
-    dist.average_buffers(*{run.model, run.eval_model})
+    dist.average_buffers(run.model)
+    if run.ema is not None:
+        dist.average_buffers(run.ema.model)
     plain = epoch > run.spec.first_plain_epoch
     due = plain or epoch % run.spec.eval_interval == 0 or epoch == run.spec.max_epoch
     if not due:
@@ -211,7 +212,10 @@ def _evaluate(run: Run, curves: Curves) -> bool:
     """Evaluate the averaged model on all processes; whether its AP is the best so far."""
     batch = max(run.options.batch_size // dist.world_size(), 1)
     options = PredictOptions(
-        run.exp.eval_spec(), device=run.options.device, workers=run.exp.data_num_workers
+        run.exp.eval_spec(),
+        device=run.options.device,
+        workers=run.exp.data_num_workers,
+        progress=dist.rank() == 0,
     )
     model = fuse(run.eval_model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = evaluate(model, run.eval_dataset, run.sizes.test_size, batch, options)
