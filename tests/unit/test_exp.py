@@ -2,6 +2,7 @@
 
 import pytest
 
+from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, LossSpec, TrainSpec
 from yolox.errors import UsageError
 from yolox.exp import Exp, get_exp
 from yolox.exp.build import shipped_names
@@ -109,3 +110,12 @@ def test_near_misses_in_a_file_are_warned_of(tmp_path, capsys):
     words = capsys.readouterr().err
     assert "'max_epochs' is not an option; did you mean 'max_epoch'" in words
     assert "my_own" not in words
+
+
+def test_defaults_stand_in_one_place_only_by_agreement():
+    exp = Exp()
+    assert exp.detector_spec() == DetectorSpec()
+    assert exp.loss_spec() == LossSpec()
+    assert exp.augment_spec() == AugmentSpec()
+    assert exp.train_spec() == TrainSpec()
+    assert exp.eval_spec() == EvalSpec()

@@ -32,7 +32,7 @@ from yolox.eval.predict import (
 )
 from yolox.eval.report import metrics_table
 from yolox.exp import get_exp
-from yolox.exp.options import apply_options, check_value, option_types
+from yolox.exp.options import check_value, option_types, parse_pairs
 from yolox.files import write_json
 from yolox.models.complexity import count_nonzero
 from yolox.models.fuse import fuse
@@ -91,23 +91,13 @@ def load_config(path: Path, overrides: list[str]) -> DeployConfig:
     types = option_types(config)
     for key, value in vars(config).items():
         check_value(key, value, types[key])
-    changed = _Bag(vars(config), types)
-    apply_options(changed, overrides)
-    config = from_dict(DeployConfig, vars(changed), f"configuration {path}")
+    changed = {**vars(config), **parse_pairs(overrides, types)}
+    config = from_dict(DeployConfig, changed, f"configuration {path}")
     try:
         config.eval_spec()
     except ValueError as error:
         raise UsageError(f"configuration {path}: {error}") from error
     return config
-
-
-class _Bag:
-    """The configuration's values, open for KEY VALUE pairs."""
-
-    def __init__(self, values: dict[str, Any], types: dict[str, Any]):
-        type(self).__annotations__ = types
-        for key, value in values.items():
-            setattr(self, key, value)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import ast
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from yolox.config import nearest
@@ -21,18 +21,25 @@ def option_types(exp: object) -> dict[str, Any]:
 
 
 def apply_options(exp: object, pairs: Sequence[str]) -> None:
-    """Set attributes from ["key", "value", ...].
+    """Set attributes from ["key", "value", ...]. Raises UsageError as `parse_pairs`."""
+    for key, value in parse_pairs(pairs, option_types(exp)).items():
+        setattr(exp, key, value)
+
+
+def parse_pairs(pairs: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by key from ["key", "value", ...]. known: the type of each key.
 
     Raises UsageError for an unknown key (naming the nearest), a value of the wrong type, and a key
     without a value.
     """
     if len(pairs) % 2:
         raise UsageError(f"option {pairs[-1]!r} has no value (options are KEY VALUE pairs)")
-    known = option_types(exp)
+    values = {}
     for key, text in zip(pairs[::2], pairs[1::2], strict=True):
         if key not in known:
             raise UsageError(f"unknown option {key!r}{nearest(key, list(known))}")
-        setattr(exp, key, parse_value(key, text, known[key]))
+        values[key] = parse_value(key, text, known[key])
+    return values
 
 
 def parse_value(key: str, text: str, kind: Any) -> Any:
