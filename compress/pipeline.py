@@ -16,12 +16,12 @@ from compress.mask import (
 from compress.measure import Stage, measure_stages
 from compress.merge import Storage, merge
 from compress.recipe import Recipe
-from compress.recover import recover
+from compress.recover import recover, tuning_experiment
 from compress.report import stage_table, write_report
 from yolox.engine import checkpoint
-from yolox.engine.manifest import file_hash
 from yolox.engine.state import RunOptions
 from yolox.exp import Exp
+from yolox.files import file_hash
 
 STAGES = ("mask", "tune", "merge", "evaluate")
 
@@ -43,10 +43,11 @@ def compress(job: Job) -> list[Stage]:
     """Run the stages up to `until`; returns the rows of the report where it was made."""
     if job.evaluated and job.until == "evaluate":
         job.exp.get_eval_dataset()  # a missing data set is noticed before the work, not after it
+    tuned = tuning_experiment(job.exp, job.recipe.tune, job.out) if job.recipe.tune else None
     last = STAGES.index(job.until)
     paths = {"dense": Path(job.ckpt), "masked": _mask(job)}
-    if last >= 1 and job.recipe.tune:
-        paths["tuned"] = recover(job.exp, paths["masked"], job.recipe.tune, job.out, job.options)
+    if last >= 1 and tuned is not None:
+        paths["tuned"] = recover(tuned, paths["masked"], job.options)
     if last >= 2:
         paths["merged"] = _merge(job, paths.get("tuned", paths["masked"]))
     if last < 3:
@@ -64,7 +65,7 @@ def compress(job: Job) -> list[Stage]:
 
 def _mask(job: Job) -> Path:
     content, model = load_dense(job.ckpt, job.exp.detector_spec())
-    content.setdefault("exp", job.options.origin(job.exp.options()))
+    content["exp"] = job.exp.origin()
     weights = maskable_weights(model, job.recipe.exclude)
     masks = make_masks(weights, job.recipe.share, criterion_by_name(job.recipe.criterion))
     target = job.out / "mask.pth"

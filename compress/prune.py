@@ -41,8 +41,6 @@ def main(argv: list[str] | None = None) -> int:
         batch_size=args.batch_size,
         device=pick_device(args.device),
         precision="fp16" if args.fp16 else "fp32",
-        exp_file=args.exp_file,
-        exp_name=args.name,
     )
     compress(Job(args.ckpt, exp, recipe, Path(args.out), options, args.until, not args.no_eval))
     return 0

@@ -14,18 +14,20 @@ from yolox.exp import Exp
 from yolox.exp.options import check_value, option_types
 
 
-def recover(
-    exp: Exp, masked: Path, tune: Mapping[str, Any], out: Path, options: RunOptions
-) -> Path:
-    """Fine-tune a masked checkpoint; returns the best checkpoint, whose masks hold.
+def tuning_experiment(exp: Exp, tune: Mapping[str, Any], out: Path) -> Exp:
+    """The experiment of a fine-tune: `exp` with the options of a recipe, writing to `out/tune`.
 
-    tune: options of the experiment that differ from its training. Raises UsageError for an unknown
-    one, and what training raises.
+    Raises UsageError for an unknown option or a wrong value.
     """
     tuned = copy.deepcopy(exp)
     set_options(tuned, tune, "recipe: tune")
     tuned.output_dir, tuned.exp_name = str(out), "tune"
     tuned.validate()
+    return tuned
+
+
+def recover(tuned: Exp, masked: Path, options: RunOptions) -> Path:
+    """Fine-tune a masked checkpoint; returns the best checkpoint, whose masks hold."""
     result = train(tuned, replace(options, ckpt=str(masked), resume=False))
     return result.folder / "best_ckpt.pth"
 

@@ -195,6 +195,10 @@ class TrainSpec:
             "clip_grad_norm",
         ):
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
+        for key in ("weight_decay", "seed", "warmup_lr"):
+            _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
+        _require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
+        _require(self.ema_warmup > 0, f"ema_warmup {self.ema_warmup} is not positive")
         _require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         _one_of("scheduler", self.scheduler, SCHEDULERS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)

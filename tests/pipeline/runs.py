@@ -41,5 +41,5 @@ def run_training(
         return criterion
 
     exp.get_criterion = recording
-    settings = {"batch_size": 4, "logger": "none", "exp_file": str(exp_file), **known}
+    settings = {"batch_size": 4, "logger": "none", **known}
     return losses, train(exp, RunOptions(**settings))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,23 @@ class Exp(Tiny):
                     os.kill(os.getpid(), signal.SIGKILL)
                 return super().__call__(predictions, targets)
         criterion.__class__ = Deadly
+        return criterion
+"""
+
+
+FAILS_ON_RANK_1 = """
+import os
+from tiny import Exp as Tiny
+from yolox.errors import DataError
+class Exp(Tiny):
+    def get_criterion(self):
+        criterion = super().get_criterion()
+        class Failing(type(criterion)):
+            def __call__(self, predictions, targets):
+                if os.environ.get("RANK") == "1":
+                    raise DataError("a bad image on rank 1")
+                return super().__call__(predictions, targets)
+        criterion.__class__ = Failing
         return criterion
 """
 
@@ -122,6 +140,48 @@ def test_a_workers_error_keeps_its_exit_code(tiny_exp, tmp_path):
     )  # fmt: skip
     assert done.returncode == 3
     assert "nowhere does not exist" in done.stderr
+
+
+def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
+    failing = tmp_path / "failing.py"
+    failing.write_text(FAILS_ON_RANK_1)
+    done = _python(
+        str(ROOT / "tools/train.py"), "-f", str(failing), "-d", "2", "-b", "4", "-l", "none",
+        "--device", "cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "a bad image on rank 1" in done.stderr
+
+
+def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
+    command = [
+        sys.executable, str(ROOT / "tools/train.py"), "-f", str(tiny_exp), "-d", "2", "-b", "4",
+        "-l", "none", "--device", "cpu", "max_epoch", "200", "eval_interval", "200",
+        "no_aug_epochs", "0", "data_num_workers", "1",
+    ]  # fmt: skip
+    job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    said = []
+    for line in job.stderr:
+        said.append(line)
+        if "step 2/3" in line:
+            break
+    job.send_signal(signal.SIGTERM)
+    said.append(job.communicate(timeout=LIMIT)[1])
+    assert job.returncode == 1
+    assert "continue with --resume" in "".join(said)
+    latest = tmp_path / "out/tiny/latest_ckpt.pth"
+    step = torch.load(latest, weights_only=True)["state"]["step"]
+    done = _python(
+        *command[1:-8],
+        "max_epoch",
+        str(step // 3 + 1),
+        "--resume",
+        "no_aug_epochs",
+        "0",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"step {step % 3 + 1}" in done.stderr
 
 
 def test_two_agents_stand_for_two_machines(tiny_exp, tmp_path):

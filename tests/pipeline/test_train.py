@@ -157,4 +157,4 @@ def test_batch_size_must_fit(tiny_exp):
 def test_bf16_on_the_cpu_trains(tiny_exp, capsys):
     losses, _ = run_training(tiny_exp, max_epoch=1, precision="fp16")
     assert all(math.isfinite(loss) for loss in losses)
-    assert "--fp16 on the CPU: bf16 autocast, no scaler" in capsys.readouterr().err
+    assert "--fp16 on cpu: bf16 autocast, no scaler" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_machines", type=int, default=1)
     parser.add_argument("--machine_rank", type=int, default=0)
     parser.add_argument("--dist-url", help="tcp://HOST:PORT of machine 0")
-    parser.add_argument("--dist-backend", default="auto", help="auto, nccl or gloo")
+    parser.add_argument("--dist-backend", default="auto", choices=["auto", "nccl", "gloo"])
 
 
 def job_size(args: argparse.Namespace) -> JobSize:

@@ -3,6 +3,7 @@
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from yolox.data.folder import find_images
 from yolox.data.sample import UInt8
 from yolox.engine import checkpoint
 from yolox.engine.launch import pick_device
-from yolox.errors import DataError, UsageError
+from yolox.errors import DataError, UsageError, YoloxError
 from yolox.eval.predict import PredictOptions, run, to_detections
 from yolox.exp import Exp
 from yolox.models.fuse import fuse
@@ -27,6 +28,7 @@ from yolox.ops.nms import postprocess
 
 Annotate = Callable[[UInt8], tuple[UInt8, int]]
 ESCAPE_KEYS = (27, ord("q"))
+DEFAULT_RATE = 25.0  # frames per second, where a video does not say
 
 
 def make_parser() -> Parser:
@@ -105,8 +107,11 @@ def _images(path: Path, limit: int, folder: Path, annotate: Annotate) -> int:
         start = time.perf_counter()
         drawn, count = annotate(images.read_image(number))
         spent = (time.perf_counter() - start) * 1000
-        target = folder / f"{source.stem}.jpg"
-        cv2.imwrite(str(target), drawn)
+        inside = source.relative_to(path) if path.is_dir() else Path(source.name)
+        target = (folder / inside).with_suffix(".jpg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(target), drawn):
+            raise YoloxError(f"picture {target} cannot be written")
         logger.info("{}: {} boxes, {:.0f} ms -> {}", source.name, count, spent, target)
     return 0
 
@@ -116,35 +121,54 @@ def _frames(source: str | int, target: Path | None, show: bool, annotate: Annota
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
         raise DataError(f"video {source!r} cannot be opened")
-    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-    writer = None
+    rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
     frames, start = 0, time.perf_counter()
-    try:
+    with closing(_Video(target, rate)) as video:
         while True:
             there, frame = capture.read()
             if not there:
                 break
             drawn, _ = annotate(frame)
             frames += 1
-            if target is not None:
-                if writer is None:
-                    size = (drawn.shape[1], drawn.shape[0])
-                    writer = cv2.VideoWriter(
-                        str(target), cv2.VideoWriter.fourcc(*"mp4v"), rate, size
-                    )
-                writer.write(drawn)
-            if show:
-                cv2.imshow("yolox", drawn)
-                if cv2.waitKey(1) in ESCAPE_KEYS:
-                    break
-    finally:
-        capture.release()
-        if writer is not None:
-            writer.release()
+            video.write(drawn)
+            if show and _show(drawn) in ESCAPE_KEYS:
+                break
+    capture.release()
     if not frames:
         raise DataError(f"video {source!r} holds no readable frame")
-    seconds = time.perf_counter() - start
-    logger.info(
-        "{} frames, {:.1f} frames/s{}", frames, frames / seconds, f" -> {target}" if target else ""
-    )
+    rate = frames / (time.perf_counter() - start)
+    logger.info("{} frames, {:.1f} frames/s{}", frames, rate, f" -> {target}" if target else "")
     return 0
+
+
+class _Video:
+    """A video file that is begun with its first frame; without a path nothing is written."""
+
+    def __init__(self, path: Path | None, rate: float):
+        self._path, self._rate = path, rate
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, frame: UInt8) -> None:
+        """Append [H, W, 3] uint8 BGR. Raises YoloxError where the file cannot be written."""
+        if self._path is None:
+            return
+        if self._writer is None:
+            size, code = (frame.shape[1], frame.shape[0]), cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+            if not self._writer.isOpened():
+                raise YoloxError(f"video {self._path} cannot be written")
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _show(frame: UInt8) -> int:
+    """Show a frame in a window; the key that was pressed, or -1."""
+    try:
+        cv2.imshow("yolox", frame)
+        return int(cv2.waitKey(1))
+    except cv2.error as error:
+        raise UsageError("--show needs OpenCV with windows: pip install opencv-python") from error

@@ -73,8 +73,8 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size {self.batch_size} is not positive")
+        if self.batch_size < 1 or self.workers < 0:
+            raise ValueError(f"batch_size {self.batch_size}, workers {self.workers}: too small")
 
     def eval_spec(self) -> EvalSpec:
         """The part that says how predictions become detections."""
@@ -120,7 +120,7 @@ def deploy(config: DeployConfig) -> None:
     parameters = count_nonzero(model)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     divisor = restored.spec.divisor
-    if any(value % divisor for value in config.size):
+    if any(value < 1 or value % divisor for value in config.size):
         raise UsageError(f"size {config.size} is not a multiple of {divisor}, the largest stride")
     images, dataset = _images(config, restored.spec.num_classes)
     spent = {"set-up": time.perf_counter() - clock}

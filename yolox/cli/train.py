@@ -53,8 +53,6 @@ def main(argv: list[str] | None = None) -> int:
             start_epoch=args.start_epoch,
             cache=args.cache,
             logger=args.logger,
-            exp_file=args.exp_file,
-            exp_name=args.name,
         )
         train(exp, options)
     return 0

@@ -4,6 +4,7 @@ Every sample of a run has a position. Which image stands at a position, and ever
 for it, depend on the seed and the position alone: not on workers, processes or interruptions.
 """
 
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -149,8 +150,13 @@ def collate(samples: list[tuple[UInt8, Float32, int] | DataError]) -> Batch | Da
 
 
 def start_worker(worker: int) -> None:
-    """OpenCV's own threads in every worker would crowd out the training process."""
+    """No OpenCV threads, which would crowd out training; and no death by a signal to the job.
+
+    The main process decides when to stop, and saves first; its workers go with it.
+    """
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def train_batches(

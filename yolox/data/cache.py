@@ -7,7 +7,7 @@ that a changed or exchanged file makes a new cache instead of stale images.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import numpy as np
 from loguru import logger
 from tqdm import tqdm
 
+from yolox import dist
 from yolox.data.augment import resize_to_fit
 from yolox.data.coco import CocoDataset
 from yolox.data.sample import Sample, UInt8
 from yolox.errors import DataError
+from yolox.files import write_json
 
 CACHE_KINDS = ("ram", "disk")
 CACHE_VERSION = 1
@@ -38,9 +40,7 @@ class ResizedImages:
         if cache is not None:
             if cache not in CACHE_KINDS:
                 raise ValueError(f"cache {cache!r} is none of {', '.join(CACHE_KINDS)}")
-            self._images = (
-                _load_all(self._resized, len(dataset)) if cache == "ram" else self._on_disk()
-            )
+            self._images = list(self._all_resized()) if cache == "ram" else self._on_disk()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -66,15 +66,22 @@ class ResizedImages:
             )
         return resize_to_fit(sample, self.size_hw).image
 
+    def _all_resized(self) -> Iterator[UInt8]:
+        count = len(self.dataset)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            images = pool.map(self._resized, range(count))
+            yield from tqdm(images, total=count, desc="caching", disable=None)
+
     def _on_disk(self) -> list[UInt8]:
+        """Map the cache file; the first process of each machine makes it where it must be made."""
         folder = self.dataset.data_dir / ".cache"
         name = f"{self.dataset.json_path.stem}_{self.size_hw[0]}x{self.size_hw[1]}"
         data, index = folder / f"{name}.bin", folder / f"{name}.json"
         key = cache_key(self.dataset, self.size_hw)
-        if not _is_current(data, index, key):
+        if dist.local_rank() == 0 and not _is_current(data, index, key):
             folder.mkdir(parents=True, exist_ok=True)
-            images = _load_all(self._resized, len(self.dataset))
-            _write(data, index, key, images)
+            _write(data, index, key, self._all_resized())
+        dist.barrier()
         logger.info("image cache: {}", data)
         return _map(data, index)
 
@@ -84,13 +91,8 @@ def cache_key(dataset: CocoDataset, size_hw: tuple[int, int]) -> str:
     digest = hashlib.sha256(f"{CACHE_VERSION} {size_hw}".encode())
     for record in dataset.images:
         status = record.path.stat()
-        digest.update(f"{record.path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f"{record.path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
-
-
-def _load_all(load: Callable[[int], UInt8], count: int) -> list[UInt8]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(load, range(count)), total=count, desc="caching", disable=None))
 
 
 def _is_current(data: Path, index: Path, key: str) -> bool:
@@ -103,15 +105,19 @@ def _is_current(data: Path, index: Path, key: str) -> bool:
     return bool(data.stat().st_size == stored["bytes"])
 
 
-def _write(data: Path, index: Path, key: str, images: list[UInt8]) -> None:
+def _write(data: Path, index: Path, key: str, images: Iterable[UInt8]) -> None:
+    """Stream the images into a file, then put it and its index in place, in this order.
+
+    An index that is older than its data has another key, and so counts as out of date.
+    """
     partial = data.with_suffix(f".{os.getpid()}.partial")
+    shapes = []
     with partial.open("wb") as file:
         for image in images:
             file.write(np.ascontiguousarray(image).tobytes())
-    shapes = [list(image.shape) for image in images]
-    total = sum(image.size for image in images)
-    index.write_text(json.dumps({"key": key, "bytes": total, "shapes": shapes}))
+            shapes.append(list(image.shape))
     partial.replace(data)
+    write_json(index, {"key": key, "bytes": data.stat().st_size, "shapes": shapes})
 
 
 def _map(data: Path, index: Path) -> list[UInt8]:

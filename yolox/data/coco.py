@@ -148,18 +148,12 @@ class CocoDataset:
 
     def _checked_box(self, annotation: dict[str, Any], record: ImageRecord) -> list[float] | None:
         """The box as xyxy inside the image, or None where nothing is left of it."""
-        box = annotation.get("bbox")
-        file_name = record.path.name
-        try:
-            if not isinstance(box, list | tuple):
-                raise TypeError(box)
-            x, y, width, height = (float(value) for value in box)
-        except (TypeError, ValueError):
+        box, file_name = annotation.get("bbox"), record.path.name
+        numbers = finite_box(box)
+        if numbers is None:
             self._problem("bad_box", annotation, file_name, f"bbox {box!r}")
             return None
-        if not all(math.isfinite(value) for value in (x, y, width, height)):
-            self._problem("bad_box", annotation, file_name, f"bbox {box!r}")
-            return None
+        x, y, width, height = numbers
         if width <= 0 or height <= 0:
             self._problem("zero_size", annotation, file_name, f"bbox {box!r}")
             return None
@@ -180,6 +174,17 @@ class CocoDataset:
         if fatal:
             more = f" (and {len(fatal) - 1} more)" if len(fatal) > 1 else ""
             raise DataError(f"{self.json_path}: {fatal[0]}{more}")
+
+
+def finite_box(box: object) -> tuple[float, float, float, float] | None:
+    """x, y, width and height of a `bbox` entry, or None where it is not four finite numbers."""
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return None
+    try:
+        x, y, width, height = (float(value) for value in box)
+    except (TypeError, ValueError):
+        return None
+    return (x, y, width, height) if all(map(math.isfinite, (x, y, width, height))) else None
 
 
 def checked_annotations(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:

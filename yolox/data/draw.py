@@ -47,7 +47,8 @@ def draw_boxes(
         colour = class_colour(label)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line)
         _write(canvas, text, (x1, y1), letter, colour)
-    return canvas
+    drawn: UInt8 = canvas
+    return drawn
 
 
 def _write(

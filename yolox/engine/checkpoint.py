@@ -27,7 +27,7 @@ from yolox.ops.sparse import decode
 
 CLASS_KEYS = "head.cls_preds."
 _MAGIC = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch before 1.6
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 # YOLOX stores best_ap as a numpy scalar; these three names are all that takes.
 _NUMPY_SCALAR = np.float64().__reduce__()[0]
@@ -68,7 +68,7 @@ def read(path: str | Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"checkpoint {path}: {_unpickling_reason(error)}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise ModelError(f"checkpoint {path} is damaged: {reason}") from error
     if not isinstance(content, dict):
@@ -95,6 +95,8 @@ def spec_of(content: Mapping[str, Any], path: str | Path) -> DetectorSpec | None
     """The architecture that a checkpoint states, if it states one. Raises ModelError."""
     if "spec" not in content:
         return None
+    if not isinstance(content["spec"], dict):
+        raise ModelError(f"checkpoint {path}: spec is not a dictionary")
     try:
         spec: DetectorSpec = from_dict(DetectorSpec, content["spec"], f"checkpoint {path}: spec")
     except UsageError as error:
@@ -134,8 +136,11 @@ def restore(path: str | Path, expected: DetectorSpec | None = None) -> Restored:
     fused = "sparse" in content
     if fused:
         model = fuse(model)
-    state = decode(content["sparse"]) if fused else content["model"]
-    load_state(model, state, f"checkpoint {path}")
+    try:
+        state = decode(content["sparse"]) if fused else content["model"]
+        load_state(model, state, f"checkpoint {path}")
+    except DAMAGE as error:
+        raise ModelError(f"checkpoint {path} is damaged: {error!r}") from error
     names, ids = content.get("class_names"), content.get("category_ids")
     return Restored(
         model.eval(), spec, fused, content.get("masks", {}),

@@ -57,6 +57,9 @@ def launch(arguments: Sequence[str], size: JobSize) -> int:
             f"--machine_rank {size.machine_rank} is not below --num_machines {size.machines}"
         )
     endpoint = (size.url or f"tcp://127.0.0.1:{_free_port()}").removeprefix("tcp://")
+    host, _, port = endpoint.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--dist-url {size.url!r} is not tcp://HOST:PORT")
     config = LaunchConfig(
         min_nodes=size.machines,
         max_nodes=size.machines,
@@ -99,11 +102,11 @@ def joined(backend: str, device: torch.device) -> Iterator[None]:
     if chosen == "nccl" and device.type != "cuda":
         raise UsageError(f"--dist-backend nccl needs CUDA devices, this job runs on {device.type}")
     torch_dist.init_process_group(chosen, timeout=TIMEOUT)
-    try:
-        yield
-        dist.barrier()
-    finally:
-        torch_dist.destroy_process_group()
+    yield
+    # After an error the process just ends, and the agent ends the others: taking the group down
+    # is collective, and would wait for peers that wait for this process.
+    dist.barrier()
+    torch_dist.destroy_process_group()
 
 
 def pick_device(name: str | None = None) -> torch.device:

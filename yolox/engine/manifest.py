@@ -1,31 +1,19 @@
 """`manifest.json`: what was run, on what, from what, and what came of it."""
 
-import hashlib
 import platform
 import sys
 import time
-from pathlib import Path
 
 import torch
 
 import yolox
 from yolox import dist
 from yolox.engine.state import Run
-from yolox.files import write_json
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+from yolox.files import file_hash, write_json
 
 
 def write_manifest(run: Run, finished: bool) -> None:
     """Write the manifest of a run, at its start and again when it has finished."""
-    parent = run.options.ckpt
     best = run.folder / "best_ckpt.pth"
     content = {
         "command": sys.argv,
@@ -44,7 +32,7 @@ def write_manifest(run: Run, finished: bool) -> None:
         "annotations": {
             str(d.json_path): file_hash(d.json_path) for d in (run.dataset, run.eval_dataset)
         },
-        "parent": {"path": parent, "sha256": file_hash(parent)} if parent else None,
+        "parent": run.parent,
         "step": run.step,
         "best_ap": run.best_ap,
         "best_ckpt_sha256": file_hash(best) if best.is_file() else None,

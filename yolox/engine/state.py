@@ -18,6 +18,7 @@ from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
 from yolox.errors import ModelError, UsageError
+from yolox.files import file_hash
 from yolox.losses import YoloxLoss
 from yolox.models import Detector
 
@@ -41,6 +42,7 @@ class Experiment(Protocol):
     def get_dataset(self) -> CocoDataset: ...
     def get_eval_dataset(self) -> CocoDataset: ...
     def options(self) -> dict[str, Any]: ...
+    def origin(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class RunOptions:
     """How a training run is started. batch_size is that of all processes together.
 
     ckpt: where to start from (a fine-tune), or with `resume` what to continue. start_epoch counts
-    from 1. exp_file and exp_name are kept in checkpoints so that the experiment is found again.
+    from 1. Raises UsageError for values that cannot be.
     """
 
     batch_size: int = 64
@@ -59,16 +61,15 @@ class RunOptions:
     start_epoch: int | None = None
     cache: str | None = None
     logger: str = "tensorboard"
-    exp_file: str | None = None
-    exp_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
 
-    def origin(self, exp_options: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint keeps about its experiment, so that it is found again."""
-        return {"file": self.exp_file, "name": self.exp_name, "options": exp_options}
+        if self.batch_size < 1:
+            raise UsageError(f"batch size {self.batch_size} is not positive")
+        if self.start_epoch is not None and (not self.resume or self.start_epoch < 1):
+            raise UsageError("--start_epoch counts from 1 and needs --resume")
 
 
 @dataclass
@@ -90,6 +91,7 @@ class Run:
     ema: ModelEMA | None
     masks: dict[str, Tensor]
     steps_per_epoch: int
+    parent: dict[str, str] | None = None  # path and hash of the checkpoint it started from
     step: int = 0
     best_ap: float = -1.0  # nothing evaluated yet
     curr_ap: float = 0.0
@@ -99,6 +101,11 @@ class Run:
     def eval_model(self) -> nn.Module:
         """What is evaluated and shipped: the average where there is one."""
         return self.ema.model if self.ema is not None else self.model
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step was made."""
+        return self.step >= self.spec.max_epoch * self.steps_per_epoch
 
     @property
     def epoch(self) -> int:
@@ -138,9 +145,13 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         scaler=torch.amp.GradScaler(device.type, enabled=scaled), ema=ema,
         masks={name: mask.to(device) for name, mask in masks.items()},
         steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
+        parent={"path": options.ckpt, "sha256": file_hash(options.ckpt)} if options.ckpt else None,
     )  # fmt: skip
     if options.resume:
-        _take_up(run, content)
+        try:
+            _take_up(run, content)
+        except checkpoint.DAMAGE as error:
+            raise ModelError(f"the training state cannot be taken up: {error!r}") from error
     for owner in (model, run.eval_model):
         apply_masks(owner, run.masks)
     return run
@@ -190,6 +201,9 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
         start_epoch = run.options.start_epoch - 1
     run.step = start_epoch * run.steps_per_epoch
     state = content.get("state")
+    made_by = state["optimizer_name"] if state else "sgd"
+    if made_by != run.spec.optimizer:
+        raise ModelError(f"the checkpoint was trained with {made_by}, not {run.spec.optimizer}")
     if "optimizer" in content:
         try:
             run.optimizer.load_state_dict(content["optimizer"])
@@ -200,10 +214,11 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
             run.ema.updates = run.step
         logger.info("no raw weights in the checkpoint: training goes on from the averaged ones")
     else:
-        run.model.load_state_dict(state["raw_model"])
+        checkpoint.load_state(run.model, state["raw_model"], "the checkpoint's raw model")
         if run.ema is not None:
             run.ema.updates = int(state["ema_updates"])
-        run.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and run.scaler.is_enabled():
+            run.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"])
         run.best_ap = float(state["best_ap"])
         run.evaluations_without_gain = int(state["evaluations_without_gain"])
@@ -215,7 +230,6 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
 
 def contents(run: Run) -> dict[str, Any]:
     """The checkpoint of this moment, to be saved by rank 0."""
-    options = run.options
     return {
         "start_epoch": run.epoch,
         "model": run.eval_model.state_dict(),
@@ -225,7 +239,7 @@ def contents(run: Run) -> dict[str, Any]:
         "spec": to_dict(run.exp.detector_spec()),
         "class_names": list(run.dataset.class_names),
         "category_ids": list(run.dataset.category_ids),
-        "exp": options.origin(run.exp.options()),
+        "exp": run.exp.origin(),
         "masks": {name: mask.cpu() for name, mask in run.masks.items()},
         "state": {
             "raw_model": run.model.state_dict(),
@@ -235,6 +249,7 @@ def contents(run: Run) -> dict[str, Any]:
             "step": run.step,
             "steps_per_epoch": run.steps_per_epoch,
             "best_ap": run.best_ap,
+            "optimizer_name": run.spec.optimizer,
             "evaluations_without_gain": run.evaluations_without_gain,
         },
     }

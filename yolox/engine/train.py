@@ -61,7 +61,7 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
     meter, clock = Meter(), time.perf_counter()
     with kept as curves, _stop_signals() as stop, _progress(run) as bar:
         batches = _batches(run)
-        while run.step < run.spec.max_epoch * run.steps_per_epoch:
+        while not run.is_done:
             losses, waited = _train_step(run, batches)
             now = time.perf_counter()
             meter.add(iteration=now - clock, data=waited, **losses)
@@ -74,8 +74,9 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
                 clock = time.perf_counter()
             elif run.spec.save_interval and run.step % run.spec.save_interval == 0:
                 _save(run, "latest")
-            if dist.any_process(stop.is_set, options.device):
+            if dist.any_process(stop.is_set, options.device) and not run.is_done:
                 _save(run, "latest")
+                dist.barrier()  # nobody leaves, and so ends the job, before rank 0 has saved
                 raise YoloxError(f"interrupted after step {run.step}; continue with --resume")
     if dist.rank() == 0:
         write_manifest(run, finished=True)
@@ -127,7 +128,7 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
         input_size(run.step, run.spec.seed, run.sizes),
     )
     images = images.contiguous(memory_format=torch.channels_last)
-    half = torch.float16 if precision == "fp16" and device.type != "cpu" else torch.bfloat16
+    half = torch.float16 if run.scaler.is_enabled() else torch.bfloat16
     exchange: AbstractContextManager[None] = nullcontext()
     if not last and isinstance(run.parallel, DistributedDataParallel):
         exchange = run.parallel.no_sync()
@@ -233,7 +234,13 @@ def _evaluate(run: Run, curves: Curves) -> bool:
 
 
 def _save(run: Run, *names: str) -> None:
-    """Write the checkpoint of this moment once, and copy it to the other names."""
+    """Write the checkpoint of this moment once, and copy it to the other names. On all ranks.
+
+    Batch-norm statistics become their mean over processes first, so that none is preferred.
+    """
+    dist.average_buffers(run.model)
+    if run.ema is not None:
+        dist.average_buffers(run.ema.model)
     if dist.rank() != 0:
         return
     first, *others = names
@@ -270,8 +277,8 @@ def _log_start(run: Run) -> None:
     if dist.rank() != 0:
         return
     device, precision = run.options.device, run.options.precision
-    if precision == "fp16" and device.type == "cpu":
-        logger.info("--fp16 on the CPU: bf16 autocast, no scaler")
+    if precision == "fp16" and not run.scaler.is_enabled():
+        logger.info("--fp16 on {}: bf16 autocast, no scaler", device.type)
     logger.info("device {}, {} process(es), {}", device, dist.world_size(), precision)
     logger.info("model: {}", describe(run.model, run.sizes.test_size))
     for dataset in (run.dataset, run.eval_dataset):

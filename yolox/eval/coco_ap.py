@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolox.data.coco import CocoDataset, load_json
+from yolox.data.coco import CocoDataset, finite_box, load_json
 from yolox.errors import UsageError
 from yolox.eval.predict import Detections
 
@@ -59,15 +59,19 @@ def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
     content = load_json(dataset.json_path)
     annotations = []
     for number, source in enumerate(content.get("annotations", []), start=1):
-        box = [float(value) for value in source["bbox"]]
-        annotations.append({
-            "id": number,
-            "image_id": source["image_id"],
-            "category_id": source["category_id"],
-            "bbox": box,
-            "area": float(source.get("area", box[2] * box[3])),
-            "iscrowd": int(source.get("iscrowd", 0)),
-        })  # fmt: skip
+        box, area = finite_box(source.get("bbox")), source.get("area")
+        if box is None:  # reported when the data set was read
+            continue
+        annotations.append(
+            {
+                "id": number,
+                "image_id": source["image_id"],
+                "category_id": source["category_id"],
+                "bbox": list(box),
+                "area": float(area) if isinstance(area, int | float) else box[2] * box[3],
+                "iscrowd": int(bool(source.get("iscrowd"))),
+            }
+        )
     names = zip(dataset.category_ids, dataset.class_names, strict=True)
     return {
         "images": [{"id": r.id, "width": r.width, "height": r.height} for r in dataset.images],
@@ -128,17 +132,11 @@ def _accumulated(
     """precision [T, R, K, A, M] and recall [T, K, A, M] with -1 where undefined."""
     if engine not in ENGINES:
         raise UsageError(f"evaluation engine {engine!r} is none of {', '.join(ENGINES)}")
-    if not results:
-        classes = len(truth["categories"])
-        has_boxes = np.zeros(classes)
-        order = {c["id"]: k for k, c in enumerate(truth["categories"])}
-        for annotation in truth["annotations"]:
-            has_boxes[order[annotation["category_id"]]] = 1
-        empty = np.where(has_boxes > 0, 0.0, -1.0)
-        return (
-            np.broadcast_to(empty[None, None, :, None, None], (10, 101, classes, 4, 3)),
-            np.broadcast_to(empty[None, :, None, None], (10, classes, 4, 3)),
-        )
+    truth, results = _with_number_ids(truth, results)
+    if not results:  # the engines want one: a detection of nothing, which changes no number
+        nothing = {"bbox": [0.0, 0.0, 1e-3, 1e-3], "score": 0.0}
+        first = {"image_id": truth["images"][0]["id"], "category_id": truth["categories"][0]["id"]}
+        results = [{**first, **nothing}]
     with contextlib.redirect_stdout(io.StringIO()):
         if engine == "hotcoco":
             known = hotcoco.COCO(truth)
@@ -149,6 +147,22 @@ def _accumulated(
         evaluation.accumulate()
     found: Any = evaluation.eval
     return np.asarray(found["precision"]), np.asarray(found["recall"])
+
+
+def _with_number_ids(
+    truth: dict[str, Any], results: list[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The same with image ids as numbers, which the engines need."""
+    ids = [image["id"] for image in truth["images"]]
+    if all(isinstance(identifier, int) for identifier in ids):
+        return truth, results
+    number = {identifier: position for position, identifier in enumerate(ids, start=1)}
+    numbered = {
+        **truth,
+        "images": [{**image, "id": number[image["id"]]} for image in truth["images"]],
+        "annotations": [{**a, "image_id": number[a["image_id"]]} for a in truth["annotations"]],
+    }
+    return numbered, [{**entry, "image_id": number[entry["image_id"]]} for entry in results]
 
 
 def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:

@@ -107,6 +107,14 @@ class Exp:
     multi_class: bool = False
     class_agnostic: bool = False
 
+    # where it came from; set by `get_exp`
+    _file: str | None = None
+    _name: str | None = None
+
+    def origin(self) -> dict[str, Any]:
+        """What a checkpoint keeps about its experiment, so that it is found again."""
+        return {"file": self._file, "name": self._name, "options": self.options()}
+
     def merge(self, pairs: list[str]) -> None:
         """Set attributes from trailing KEY VALUE pairs. Raises UsageError."""
         apply_options(self, pairs)
@@ -117,6 +125,8 @@ class Exp:
         for key, value in vars(self).items():
             if key in types:
                 check_value(f"{self.exp_name}.{key}", value, types[key])
+        if self.data_num_workers < 0:
+            raise UsageError(f"data_num_workers {self.data_num_workers} is negative")
         for make in (
             self.detector_spec, self.loss_spec, self.augment_spec,
             self.size_spec, self.train_spec, self.eval_spec,

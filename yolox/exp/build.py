@@ -30,7 +30,9 @@ def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> Exp:
     factory = getattr(module, "Exp", None)
     if not (isinstance(factory, type) and issubclass(factory, Exp)):
         raise UsageError(f"experiment file {path} defines no class Exp derived from yolox.exp.Exp")
-    exp = factory()
+    exp = _made(factory, path)
+    exp._file = str(path.resolve()) if exp_file is not None else None
+    exp._name = exp_name
     if "exp_name" not in vars(exp):
         exp.exp_name = path.stem
     _warn_of_typos(exp, path)
@@ -63,11 +65,18 @@ def _import(path: Path) -> ModuleType:
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, AttributeError, NameError, TypeError) as error:
+    except Exception as error:
         raise UsageError(f"experiment file {path}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(folder)
     return module
+
+
+def _made(factory: type[Exp], path: Path) -> Exp:
+    try:
+        return factory()
+    except Exception as error:
+        raise UsageError(f"experiment file {path}: {type(error).__name__}: {error}") from error
 
 
 def _warn_of_typos(exp: Exp, path: Path) -> None:

@@ -75,7 +75,8 @@ def describe(kind: Any) -> str:
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     is_union = get_origin(kind) in (Union, types.UnionType)
-    return get_args(kind) if is_union else (kind,)
+    # None first: as text, "None" would be taken for a name.
+    return tuple(sorted(get_args(kind), key=lambda k: k is not type(None))) if is_union else (kind,)
 
 
 def _is_tuple(kind: Any) -> bool:
@@ -113,4 +114,5 @@ def _is_a(value: Any, kind: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind) if isinstance(kind, type) else True
+    plain = get_origin(kind) or kind
+    return isinstance(value, plain) if isinstance(plain, type) else True

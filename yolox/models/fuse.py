@@ -33,11 +33,16 @@ def fused_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
         conv.padding, conv.dilation, conv.groups, bias=True,  # type: ignore[arg-type]
         device=conv.weight.device, dtype=conv.weight.dtype,
     )  # fmt: skip
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    out.weight.copy_(conv.weight.double() * scale[:, None, None, None])
-    shift = bn.bias.double() - bn.running_mean.double() * scale
+    # On the CPU, where every device's tensors can be in float64 (MPS has none).
+    gain, offset, mean, variance, weight = (
+        tensor.detach().cpu().double()
+        for tensor in (bn.weight, bn.bias, bn.running_mean, bn.running_var, conv.weight)
+    )
+    scale = gain / (variance + bn.eps).sqrt()
+    out.weight.copy_(weight * scale[:, None, None, None])
+    shift = offset - mean * scale
     if conv.bias is not None:
-        shift = shift + conv.bias.double() * scale
+        shift = shift + conv.bias.detach().cpu().double() * scale
     if out.bias is not None:
         out.bias.copy_(shift)
     return out
