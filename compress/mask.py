@@ -25,7 +25,7 @@ SHARE = 0.49  # of the source system
 EXCLUDED = ("head",)
 NEARLY_EMPTY = 0.02  # a layer that keeps less than this share is named in a warning
 
-LEAN_KEYS = ("spec", "class_names", "category_ids", "exp")
+DESCRIPTION_KEYS = ("spec", "class_names", "category_ids", "exp")
 
 
 def maskable_weights(model: nn.Module, exclude: Sequence[str] = EXCLUDED) -> dict[str, Tensor]:
@@ -70,8 +70,13 @@ def make_masks(
 
 def lean(content: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint without its training state: weights, masks and what describes them."""
-    kept = {key: content[key] for key in LEAN_KEYS if key in content}
-    return {"model": content["model"], "masks": content.get("masks", {}), **kept}
+    masks = content.get("masks", {})
+    return {"model": content["model"], "masks": masks, **description(content)}
+
+
+def description(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says about its model: architecture, classes and experiment."""
+    return {key: content[key] for key in DESCRIPTION_KEYS if key in content}
 
 
 def mask_checkpoint(
@@ -127,7 +132,7 @@ def load_dense(path: str, expected: DetectorSpec | None = None) -> tuple[dict[st
     content = checkpoint.read(path)
     if "sparse" in content:
         raise ModelError(f"checkpoint {path} is merged already: name the one it was made from")
-    restored = checkpoint.restore(path, expected)
+    restored = checkpoint.restore_content(content, path, expected)
     content["spec"] = to_dict(restored.spec)
     return content, restored.model
 

@@ -13,7 +13,7 @@ import torch
 from loguru import logger
 from torch import nn
 
-from compress.mask import LEAN_KEYS, add_architecture, load_dense, named_architecture
+from compress.mask import add_architecture, description, load_dense, named_architecture
 from yolox.cli.common import Parser, run
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks, check_masks
@@ -52,9 +52,8 @@ def merge(content: Mapping[str, Any], model: nn.Module, storage: Storage) -> dic
     check_masks(masks, model, "merge")
     fused = fuse(model)
     apply_masks(fused, masks)
-    kept = {key: content[key] for key in LEAN_KEYS if key in content}
     sparse = encode(fused.state_dict(), storage.encoding, VALUE_TYPES[storage.values])
-    return {**kept, "sparse": sparse, "nonzero_params": count_nonzero(fused)}
+    return {**description(content), "sparse": sparse, "nonzero_params": count_nonzero(fused)}
 
 
 def main(argv: list[str] | None = None) -> int:

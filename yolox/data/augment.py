@@ -24,9 +24,14 @@ def fit_ratio(size_hw: tuple[int, int], target_hw: tuple[int, int]) -> float:
     return min(target_hw[0] / size_hw[0], target_hw[1] / size_hw[1])
 
 
+def scaled_size(size_hw: tuple[int, int], ratio: float) -> tuple[int, int]:
+    """Height and width after scaling, cut to whole pixels, at least one."""
+    return max(int(size_hw[0] * ratio), 1), max(int(size_hw[1] * ratio), 1)
+
+
 def resize_by(image: UInt8, ratio: float) -> UInt8:
-    """Scale [H, W, 3] bilinearly; sizes are cut to whole pixels, at least one."""
-    height, width = max(int(image.shape[0] * ratio), 1), max(int(image.shape[1] * ratio), 1)
+    """Scale [H, W, 3] bilinearly."""
+    height, width = scaled_size((image.shape[0], image.shape[1]), ratio)
     if (height, width) == image.shape[:2]:
         return image
     resized: UInt8 = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -16,7 +16,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from yolox import dist
-from yolox.data.augment import resize_to_fit
+from yolox.data.augment import fit_ratio, resize_to_fit
 from yolox.data.coco import CocoDataset
 from yolox.data.sample import Sample, UInt8
 from yolox.errors import DataError
@@ -53,7 +53,7 @@ class ResizedImages:
         record = self.dataset.images[index]
         boxes_xyxy, labels = self.dataset.targets(index)
         # The factor is that of the file, not of the rounded size, as without a cache.
-        ratio = min(self.size_hw[0] / record.height, self.size_hw[1] / record.width)
+        ratio = fit_ratio((record.height, record.width), self.size_hw)
         return Sample(image, boxes_xyxy * np.float32(ratio), labels)
 
     def _resized(self, index: int) -> UInt8:

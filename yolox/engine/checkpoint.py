@@ -122,7 +122,13 @@ def restore(path: str | Path, expected: DetectorSpec | None = None) -> Restored:
     expected: the experiment's architecture; needed where the checkpoint states none, and compared
     with it where it does. Raises ModelError naming what does not fit.
     """
-    content = read(path)
+    return restore_content(read(path), path, expected)
+
+
+def restore_content(
+    content: Mapping[str, Any], path: str | Path, expected: DetectorSpec | None = None
+) -> Restored:
+    """`restore` for a checkpoint that was read already; `path` is for messages."""
     stated = spec_of(content, path)
     if stated is None and expected is None:
         raise ModelError(

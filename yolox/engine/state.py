@@ -65,7 +65,6 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
-
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size} is not positive")
         if self.start_epoch is not None and (not self.resume or self.start_epoch < 1):

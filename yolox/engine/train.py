@@ -1,5 +1,6 @@
 """The training loop. It reads from top to bottom: set up, step, end of epoch, interruption."""
 
+import math
 import shutil
 import signal
 import sys
@@ -73,9 +74,9 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
                     break
                 clock = time.perf_counter()
             elif run.spec.save_interval and run.step % run.spec.save_interval == 0:
-                _save(run, "latest")
+                _save_within_epoch(run)
             if dist.any_process(stop.is_set, options.device) and not run.is_done:
-                _save(run, "latest")
+                _save_within_epoch(run)
                 dist.barrier()  # nobody leaves, and so ends the job, before rank 0 has saved
                 raise YoloxError(f"interrupted after step {run.step}; continue with --resume")
     if dist.rank() == 0:
@@ -180,7 +181,7 @@ def _batches(run: Run) -> Iterator[Batch]:
 
 def _require_finite(run: Run, batch: Batch, loss: float) -> None:
     """Stop where the loss is NaN or infinite; the images that caused it are recorded."""
-    if loss - loss == 0.0:
+    if math.isfinite(loss):
         return
     files = [str(run.dataset.images[index].path) for index in batch.indices.tolist()]
     record = run.folder / f"nonfinite_step_{run.step}_rank_{dist.rank()}.json"
@@ -191,9 +192,7 @@ def _require_finite(run: Run, batch: Batch, loss: float) -> None:
 def _end_of_epoch(run: Run, curves: Curves) -> bool:
     """Evaluate when due, save; whether training stops early."""
     epoch = run.epoch  # epochs done
-    dist.average_buffers(run.model)
-    if run.ema is not None:
-        dist.average_buffers(run.ema.model)
+    _average_statistics(run)
     plain = epoch > run.spec.first_plain_epoch
     due = plain or epoch % run.spec.eval_interval == 0 or epoch == run.spec.max_epoch
     if not due:
@@ -221,7 +220,7 @@ def _evaluate(run: Run, curves: Curves) -> bool:
     model = fuse(run.eval_model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = evaluate(model, run.eval_dataset, run.sizes.test_size, batch, options)
     ap = dist.gather_objects(found.metrics.AP if found else 0.0)[0]
-    run.curr_ap = ap if ap == ap else 0.0
+    run.curr_ap = 0.0 if math.isnan(ap) else ap
     improved = run.curr_ap > run.best_ap
     run.best_ap = max(run.best_ap, run.curr_ap)
     run.evaluations_without_gain = 0 if improved else run.evaluations_without_gain + 1
@@ -233,14 +232,20 @@ def _evaluate(run: Run, curves: Curves) -> bool:
     return improved
 
 
-def _save(run: Run, *names: str) -> None:
-    """Write the checkpoint of this moment once, and copy it to the other names. On all ranks.
-
-    Batch-norm statistics become their mean over processes first, so that none is preferred.
-    """
+def _average_statistics(run: Run) -> None:
+    """Batch-norm statistics become their mean over processes, so that none is preferred."""
     dist.average_buffers(run.model)
     if run.ema is not None:
         dist.average_buffers(run.ema.model)
+
+
+def _save_within_epoch(run: Run) -> None:
+    _average_statistics(run)
+    _save(run, "latest")
+
+
+def _save(run: Run, *names: str) -> None:
+    """Write the checkpoint of this moment once, and copy it to the other names."""
     if dist.rank() != 0:
         return
     first, *others = names

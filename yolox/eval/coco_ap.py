@@ -6,6 +6,7 @@ reference and the fall-back where hotcoco has no wheel.
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,22 +187,15 @@ def _per_class(
     precision: npt.NDArray[np.float64],
     recall: npt.NDArray[np.float64],
 ) -> dict[str, ClassMetrics]:
-    boxes = _counts(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
-    detections = _counts(entry["category_id"] for entry in results)
+    boxes = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
+    detections = Counter(entry["category_id"] for entry in results)
     table = {}
     for position, category in enumerate(sorted(truth["categories"], key=lambda c: c["id"])):
         table[category["name"]] = ClassMetrics(
             AP=_mean(precision[:, :, position]),
             AP50=_mean(precision[IOU_50, :, position]),
             AR100=_mean(recall[:, position]),
-            boxes=boxes.get(category["id"], 0),
-            detections=detections.get(category["id"], 0),
+            boxes=boxes[category["id"]],
+            detections=detections[category["id"]],
         )
     return table
-
-
-def _counts(identifiers: Any) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for identifier in identifiers:
-        counts[identifier] = counts.get(identifier, 0) + 1
-    return counts

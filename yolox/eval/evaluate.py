@@ -61,9 +61,8 @@ def evaluation_json(
     evaluation: Evaluation, size: Complexity, size_hw: tuple[int, int], backend: str
 ) -> dict[str, Any]:
     """The machine-readable result, with stable keys; undefined values are null."""
-    values = {key: value for key, value in asdict(evaluation.metrics).items()}
     content = {
-        **values,
+        **asdict(evaluation.metrics),
         "params": size.params,
         "nonzero_params": size.nonzero,
         "gflops": size.gflops,

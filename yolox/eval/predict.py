@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from yolox.config import EvalSpec
-from yolox.data.augment import letterbox, resize_by
+from yolox.data.augment import fit_ratio, letterbox, resize_by, scaled_size
 from yolox.data.batch import start_worker
 from yolox.data.sample import UInt8
 from yolox.errors import DataError
@@ -120,7 +120,7 @@ def place(image: UInt8, canvas_hw: tuple[int, int], fit_hw: tuple[int, int]) -> 
     """Scale an image to fit `fit_hw` and put it at the top left of a grey canvas."""
     if canvas_hw == fit_hw:
         return letterbox(image, canvas_hw)
-    ratio = min(fit_hw[0] / image.shape[0], fit_hw[1] / image.shape[1])
+    ratio = fit_ratio((image.shape[0], image.shape[1]), fit_hw)
     return letterbox(resize_by(image, ratio), canvas_hw, scale=False)[0], ratio
 
 
@@ -144,15 +144,11 @@ def rectangular_batches(
     batches = []
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
-        scaled = np.array([_scaled(sizes_hw[index], fit_hw) for index in members])
+        sizes = [sizes_hw[index] for index in members]
+        scaled = np.array([scaled_size(size, fit_ratio(size, fit_hw)) for size in sizes])
         height, width = (-(-scaled.max(axis=0) // divisor) * divisor).tolist()
         batches.append([Request(index, (height, width), fit_hw) for index in members])
     return batches
-
-
-def _scaled(size_hw: tuple[int, int], fit_hw: tuple[int, int]) -> tuple[int, int]:
-    ratio = min(fit_hw[0] / size_hw[0], fit_hw[1] / size_hw[1])
-    return max(int(size_hw[0] * ratio), 1), max(int(size_hw[1] * ratio), 1)
 
 
 def predict(
