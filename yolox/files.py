@@ -18,6 +18,11 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
         work.unlink(missing_ok=True)
 
 
+def text_hash(content: Any) -> str:
+    """SHA-256 of a value's JSON with sorted keys: equal values have equal hashes."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def file_hash(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

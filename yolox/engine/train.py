@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from yolox import dist
+from yolox.backends import ModelInfo, TorchBackend
 from yolox.data.batch import Batch, PlaceBatches, Schedule, TrainSamples, train_batches
 from yolox.data.cache import ResizedImages
 from yolox.engine import checkpoint
@@ -213,11 +214,12 @@ def _evaluate(run: Run, curves: Curves) -> bool:
     batch = max(run.options.batch_size // dist.world_size(), 1)
     options = PredictOptions(
         run.exp.eval_spec(),
-        device=run.options.device,
         workers=run.exp.data_num_workers,
         progress=dist.rank() == 0,
     )
-    model = fuse(run.eval_model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    detector = run.exp.detector_spec()
+    info = ModelInfo(detector.num_classes, detector.strides)
+    model = TorchBackend(fuse(run.eval_model), info, run.options.device)
     found = evaluate(model, run.eval_dataset, run.sizes.test_size, batch, options)
     ap = dist.gather_objects(found.metrics.AP if found else 0.0)[0]
     run.curr_ap = 0.0 if math.isnan(ap) else ap

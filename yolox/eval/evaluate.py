@@ -1,11 +1,10 @@
-"""Evaluate a model on a data set, alone or together with other processes."""
+"""Evaluate a backend on a data set, alone or together with other processes."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
-
 from yolox import dist
+from yolox.backends import Backend
 from yolox.data.coco import CocoDataset
 from yolox.eval.coco_ap import CocoMetrics, coco_metrics, ground_truth, to_coco
 from yolox.eval.predict import Detections, PredictOptions, Timing, predict, square_batches
@@ -22,7 +21,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module,
+    backend: Backend,
     dataset: CocoDataset,
     size_hw: tuple[int, int],
     batch_size: int,
@@ -34,8 +33,7 @@ def evaluate(
     """
     share = (dist.rank(), dist.world_size())
     batches = square_batches(len(dataset), size_hw, batch_size, share)
-    model.eval()
-    parts = dist.gather_objects(predict(model, dataset, batches, options))
+    parts = dist.gather_objects(predict(backend, dataset, batches, options))
     if dist.rank() != 0:
         return None
     found: dict[int, Detections] = {}

@@ -1,37 +1,35 @@
 """Latency of a model as it is deployed: one process, a given batch and size, medians."""
 
 import statistics
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from yolox.eval.predict import Forward, timed
-
 WARMUP = 3
 
 
-@torch.inference_mode()
 def latency_ms(
-    forwards: Mapping[str, Forward], images: Tensor, rounds: int = 20
+    backends: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, rounds: int = 20
 ) -> dict[str, float]:
-    """Median milliseconds per batch of each model.
+    """Median milliseconds per batch of each backend, or of any function that waits for its result.
 
-    The models take turns within every round, so that a slow moment of the machine hits all alike:
-    ratios between them can be trusted, single figures less.
-    images: [B, 3, H, W] float, on the device to measure.
+    They take turns within every round, so that a slow moment of the machine hits all alike: ratios
+    between them can be trusted, single figures less.
+    images: [B, 3, H, W] uint8 or float.
     """
-    spent: dict[str, list[float]] = {name: [] for name in forwards}
+    spent: dict[str, list[float]] = {name: [] for name in backends}
     for number in range(WARMUP + rounds):
-        for name, forward in forwards.items():
-            _, seconds = timed(images.device, forward, images)
+        for name, backend in backends.items():
+            start = time.perf_counter()
+            backend(images)
             if number >= WARMUP:
-                spent[name].append(seconds * 1000)
+                spent[name].append((time.perf_counter() - start) * 1000)
     return {name: statistics.median(values) for name, values in spent.items()}
 
 
-def random_images(batch: int, size_hw: tuple[int, int], device: torch.device) -> Tensor:
-    """Noise of the right shape and memory layout: latency does not depend on the picture."""
+def random_images(batch: int, size_hw: tuple[int, int]) -> Tensor:
+    """Noise of the right shape, uint8: latency does not depend on the picture."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(batch, 3, *size_hw, generator=generator) * 255
-    return images.to(device).contiguous(memory_format=torch.channels_last)
+    return torch.randint(0, 256, (batch, 3, *size_hw), generator=generator, dtype=torch.uint8)

@@ -1,13 +1,12 @@
 """Run a model over images and collect its detections, with the time of each stage.
 
 Images come in batches of one size: squares as in training, or rectangles that follow the images'
-aspect ratios. The model is any callable from images [B, 3, H, W] (BGR, 0-255, float) to decoded
-predictions [B, A, 5 + C].
+aspect ratios. The model is a `Backend`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,17 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from yolox.backends import Backend
 from yolox.config import EvalSpec
 from yolox.data.augment import fit_ratio, letterbox, resize_by, scaled_size
 from yolox.data.batch import start_worker
 from yolox.data.sample import UInt8
 from yolox.errors import DataError
-from yolox.ops.nms import postprocess
+from yolox.ops.nms import from_graph, postprocess
 
 LEGACY_MEAN = (0.485, 0.456, 0.406)  # ImageNet, as YOLOX before 0.2 normalised its input
 LEGACY_STD = (0.229, 0.224, 0.225)
-
-Forward = Callable[[Tensor], Tensor]
 
 
 class ImageSource(Protocol):
@@ -86,11 +84,9 @@ class Timing:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How to run. dtype: bfloat16 or float16 for autocast, float32 for none."""
+    """How to run. eval_spec is ignored, but for conf, where suppression is part of the model."""
 
     eval_spec: EvalSpec
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: torch.dtype = torch.float32
     workers: int = 0
     legacy: bool = False
     progress: bool = True
@@ -152,7 +148,7 @@ def rectangular_batches(
 
 
 def predict(
-    forward: Forward, source: ImageSource, batches: list[list[Request]], options: PredictOptions
+    backend: Backend, source: ImageSource, batches: list[list[Request]], options: PredictOptions
 ) -> tuple[dict[int, Detections], Timing]:
     """Detections by image number, and the time spent. Raises the DataError of a bad image."""
     found: dict[int, Detections] = {}
@@ -161,52 +157,34 @@ def predict(
         _prepared(source, batches, options), total=len(batches), desc="evaluating",
         disable=None if options.progress else True,
     ):  # fmt: skip
-        decoded, seconds = timed(options.device, run, forward, batch.images, options)
+        start = time.perf_counter()
+        predictions = backend(legacy_input(batch.images) if options.legacy else batch.images)
+        between = time.perf_counter()
+        rows = detect(predictions, backend, options.eval_spec)
         timing.preprocess += batch.seconds
-        timing.forward += seconds
-        rows, seconds = timed(options.device, postprocess, decoded, options.eval_spec)
-        timing.postprocess += seconds
+        timing.forward += between - start
+        timing.postprocess += time.perf_counter() - between
         timing.images += len(batch.indices)
         for index, ratio, detections in zip(batch.indices, batch.ratios, rows, strict=True):
             found[index] = to_detections(detections, ratio)
     return found, timing
 
 
-@torch.inference_mode()
-def run(forward: Forward, images: Tensor, options: PredictOptions) -> Tensor:
-    """uint8 canvases -> decoded predictions, on the device and in the precision asked for."""
-    x = images.to(options.device, non_blocking=True).float()
-    if options.legacy:
-        mean, std = (
-            torch.tensor(v, device=x.device)[:, None, None] for v in (LEGACY_MEAN, LEGACY_STD)
-        )
-        x = (x.flip(1) / 255 - mean) / std
-    x = x.contiguous(memory_format=torch.channels_last)
-    half = options.dtype != torch.float32
-    with torch.autocast(options.device.type, options.dtype if half else None, enabled=half):
-        return forward(x)
+def legacy_input(images: Tensor) -> Tensor:
+    """uint8 canvases as YOLOX before 0.2 wanted them: RGB, normalised."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (LEGACY_MEAN, LEGACY_STD))
+    return (images.float().flip(1) / 255 - mean) / std
+
+
+def detect(predictions: Tensor, backend: Backend, spec: EvalSpec) -> list[Tensor]:
+    """A backend's output -> rows [n, 7] of each image as `postprocess` gives them, on the CPU."""
+    work = from_graph if backend.info.output == "detections" else postprocess
+    return [rows.cpu() for rows in work(predictions, spec)]
 
 
 def to_detections(rows: Tensor, ratio: float) -> Detections:
     """Postprocessed rows [n, 7] of a canvas -> detections in the original image's pixels."""
-    rows = rows.cpu()
     return Detections(rows[:, :4] / ratio, rows[:, 4] * rows[:, 5], rows[:, 6].long())
-
-
-def timed(device: torch.device, work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """A call's result and its seconds, with the device's queue emptied before and after."""
-    _synchronize(device)
-    start = time.perf_counter()
-    result = work(*arguments)
-    _synchronize(device)
-    return result, time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _collate(items: list[tuple[UInt8, float, int, float] | DataError]) -> Prepared | DataError:
@@ -226,7 +204,7 @@ def _prepared(
         num_workers=options.workers,
         collate_fn=_collate,
         worker_init_fn=start_worker,
-        pin_memory=options.device.type == "cuda",
+        pin_memory=torch.cuda.is_available(),
     )
     for batch in loader:
         if isinstance(batch, DataError):

@@ -27,8 +27,13 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> Predictions | Tensor:
         """images: [B, 3, H, W], BGR, 0-255, float; H and W multiples of the largest stride."""
-        predictions: Predictions = self.head(self.backbone(images))
+        predictions = self.raw(images)
         return predictions if self.training else decode(predictions, self.strides)
+
+    def raw(self, images: Tensor) -> Predictions:
+        """Raw predictions in either mode."""
+        predictions: Predictions = self.head(self.backbone(images))
+        return predictions
 
 
 def decode(predictions: Predictions, strides: tuple[int, ...]) -> Tensor:

@@ -20,6 +20,21 @@ def postprocess(decoded: Tensor, spec: EvalSpec) -> list[Tensor]:
     return [_one_image(image, spec) for image in decoded]
 
 
+def from_graph(detections: Tensor, spec: EvalSpec) -> list[Tensor]:
+    """Rows as `postprocess` gives them, from a model that has the suppression in its graph.
+
+    detections: [B, K, 6] x1, y1, x2, y2, score, class (-1 after the last one). Of `spec` only
+    `conf` counts: the graph has thresholds of its own.
+    """
+    found = []
+    for image in detections:
+        kept = image[(image[:, 5] >= 0) & (image[:, 4] >= spec.conf)]
+        rows = torch.ones(len(kept), 7, dtype=kept.dtype)
+        rows[:, :5], rows[:, 6] = kept[:, :5], kept[:, 5]
+        found.append(rows)
+    return found
+
+
 def _one_image(decoded: Tensor, spec: EvalSpec) -> Tensor:
     # A score is at most the objectness: most points are done with here.
     decoded = decoded[decoded[:, 4] >= spec.conf]

@@ -37,3 +37,10 @@ def decode_boxes(box: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     centres = (box[..., :2] + points) * strides
     extents = box[..., 2:].exp() * strides
     return torch.cat([centres, extents], dim=-1)
+
+
+def decode_raw(raw: Tensor, size_hw: tuple[int, int], strides: Sequence[int]) -> Tensor:
+    """Raw predictions [B, A, 4 + ...] of images of `size_hw` pixels, with their boxes decoded."""
+    sizes = [(size_hw[0] // stride, size_hw[1] // stride) for stride in strides]
+    points, steps = grid_points(sizes, strides, raw.device, raw.dtype)
+    return torch.cat([decode_boxes(raw[..., :4], points, steps), raw[..., 4:]], dim=-1)

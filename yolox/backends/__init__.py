@@ -1,0 +1,6 @@
+"""Runtimes behind one interface: images in, predictions out."""
+
+from yolox.backends.base import BACKENDS, PRECISIONS, Backend, ModelInfo
+from yolox.backends.pytorch import TorchBackend
+
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "ModelInfo", "TorchBackend"]

@@ -1,0 +1,143 @@
+"""What every backend is, and what a model file says about itself.
+
+A backend takes images [B, 3, H, W] (BGR, 0-255, uint8 or float, on the CPU) and returns when its
+predictions are there. Which runtime computed them, and in which precision, is its own business.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolox.errors import ModelError, UsageError
+
+BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+OUTPUTS = ("decoded", "raw", "detections")
+
+# How images must be prepared, as every exported file states it.
+PREPROCESSING = {
+    "layout": "NCHW",
+    "channels": "BGR",
+    "range": [0, 255],
+    "resize": "bilinear, aspect kept, top left",
+    "padding": 114,
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a runtime must know of a model beside its weights.
+
+    output: 'decoded' [B, A, 5 + C] (cx, cy, w, h in pixels, objectness, class probabilities), 'raw'
+        (the same with offsets in units of the stride, sizes as logarithms, as YOLOX exports), or
+        'detections' [B, K, 6] (x1, y1, x2, y2, score, class; class -1 after the last one).
+    size_hw, batch: None where the model takes any.
+    nms: the thresholds that are part of a 'detections' model.
+    spec_hash: SHA-256 of the architecture's values; the same architecture has the same hash.
+    """
+
+    num_classes: int
+    strides: tuple[int, ...]
+    class_names: tuple[str, ...] | None = None
+    category_ids: tuple[int, ...] | None = None
+    output: str = "decoded"
+    precision: str = "fp32"
+    size_hw: tuple[int, int] | None = None
+    batch: int | None = None
+    nms: Mapping[str, Any] = field(default_factory=dict)
+    spec_hash: str = ""
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output {self.output!r} is none of {', '.join(OUTPUTS)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+
+    @property
+    def divisor(self) -> int:
+        """Input height and width must be multiples of this."""
+        return self.strides[-1]
+
+    def to_metadata(self) -> dict[str, str]:
+        """Text values by key, as ONNX and OpenVINO files keep them (each value is JSON)."""
+        content = {**asdict(self), "preprocessing": PREPROCESSING}
+        return {f"yolox.{key}": json.dumps(value) for key, value in content.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: object) -> "ModelInfo":
+        """Read it back. Raises ModelError naming the file where it is absent or damaged."""
+        found = {
+            key.removeprefix("yolox."): value
+            for key, value in metadata.items()
+            if key.startswith("yolox.") and key != "yolox.preprocessing"
+        }
+        if not found:
+            raise ModelError(
+                f"model {path} is not a detector that this toolkit exported: it has no metadata"
+            )
+        try:
+            values = {key: json.loads(value) for key, value in found.items()}
+            ready = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**ready)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"model {path}: metadata is damaged: {error}") from error
+
+
+class Backend(ABC):
+    """A model in a runtime. `name` and `precision` say what computes it."""
+
+    name: str
+    precision: str
+    info: ModelInfo
+
+    @abstractmethod
+    def __call__(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> predictions of the kind `info.output`, computed when this returns."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes, in words."""
+        return "cpu"
+
+
+def require_extra(module: str, backend: str) -> Any:
+    """Import an optional package. Raises UsageError naming the extra that installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"{backend} needs the package {module.split('.')[0]}, which is not installed "
+            f"({error}): pip install 'yolox-compress[{backend}]'"
+        ) from error
+
+
+def check_images(images: Tensor, info: ModelInfo) -> None:
+    """Raises UsageError where a model cannot take images of this size."""
+    height, width = images.shape[-2:]
+    if info.size_hw is not None and (height, width) != tuple(info.size_hw):
+        raise UsageError(
+            f"size {height} x {width} is not the model's fixed size "
+            f"{info.size_hw[0]} x {info.size_hw[1]}"
+        )
+    if height % info.divisor or width % info.divisor:
+        raise UsageError(
+            f"size {height} x {width} is not a multiple of {info.divisor}, the largest stride"
+        )
+
+
+def in_batches(call: Callable[[Tensor], Tensor], images: Tensor, batch: int | None) -> Tensor:
+    """Run a model of fixed batch size on any number of images; the last batch is filled up."""
+    if batch is None or len(images) == batch:
+        return call(images)
+    parts = []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        filled = torch.cat([part, part[-1:].expand(batch - len(part), -1, -1, -1)])
+        parts.append(call(filled)[: len(part)])
+    return torch.cat(parts)

@@ -1,0 +1,81 @@
+"""ONNX Runtime, on the CPU or through another execution provider (CUDA, TensorRT, ...)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolox.backends.base import Backend, ModelInfo, check_images, in_batches, require_extra
+from yolox.errors import ModelError, UsageError
+from yolox.ops.points import decode_raw
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeBackend(Backend):
+    """An ONNX file in ONNX Runtime.
+
+    info: for files without our metadata; by default the file's own. provider: an execution
+    provider's name; threads: within an operator, 0 for one per core.
+    Raises ModelError for a file that is no detector, UsageError for an absent package or provider.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        path: str | Path,
+        info: ModelInfo | None = None,
+        *,
+        threads: int = 0,
+        provider: str = PROVIDER,
+    ):
+        self._session = open_session(path, threads, provider)
+        self.info = info or ModelInfo.from_metadata(
+            self._session.get_modelmeta().custom_metadata_map, path
+        )
+        self.precision = self.info.precision
+        self._provider = provider
+        self._input = self._session.get_inputs()[0].name
+
+    @property
+    def device(self) -> str:
+        """The CPU, or the execution provider."""
+        return "cpu" if self._provider == PROVIDER else self._provider
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
+        check_images(images, self.info)
+        output = in_batches(self._run, images.float(), self.info.batch)
+        if self.info.output == "raw":
+            output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
+        return output
+
+    def _run(self, images: Tensor) -> Tensor:
+        (output, *_) = self._session.run(None, {self._input: np.ascontiguousarray(images.numpy())})
+        return torch.from_numpy(output)
+
+
+def open_session(path: str | Path, threads: int = 0, provider: str = PROVIDER) -> Any:
+    """A session that leaves the cores alone between two runs.
+
+    Raises ModelError where the file is absent or not ONNX, UsageError for an absent provider.
+    """
+    runtime = require_extra("onnxruntime", "onnxruntime")
+    if not Path(path).is_file():
+        raise ModelError(f"model {path} does not exist")
+    known = runtime.get_available_providers()
+    if provider not in known:
+        raise UsageError(f"provider {provider!r} is not there: {', '.join(known)}")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    fall_back = [PROVIDER] if provider != PROVIDER else []
+    try:
+        return runtime.InferenceSession(str(path), options, providers=[provider, *fall_back])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model {path} cannot be opened by ONNX Runtime: {reason}") from error

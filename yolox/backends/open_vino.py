@@ -1,0 +1,103 @@
+"""OpenVINO, from an ONNX file or from OpenVINO's own format (.xml with .bin)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolox.backends.base import Backend, ModelInfo, check_images, in_batches, require_extra
+from yolox.errors import ModelError, UsageError
+from yolox.ops.points import decode_raw
+
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+METADATA = "yolox"  # the section of an .xml file's runtime information
+
+
+class OpenVinoBackend(Backend):
+    """A file in OpenVINO, on the CPU unless told otherwise.
+
+    precision: fp32, bf16 or fp16 of the arithmetic; int8 files stay int8, and what is not
+    quantised in them is computed in fp32.
+    Raises ModelError for a file that is no detector, UsageError for an absent package.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        path: str | Path,
+        info: ModelInfo | None = None,
+        *,
+        precision: str = "fp32",
+        threads: int = 0,
+        device: str = "CPU",
+    ):
+        vino = require_extra("openvino", "openvino")
+        core = vino.Core()
+        model = read_model(core, path)
+        self.info = info or ModelInfo.from_metadata(_metadata(model, path), path)
+        self.precision = "int8" if self.info.precision == "int8" else precision
+        self._device = device
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._model = core.compile_model(model, device, settings)
+        except RuntimeError as error:
+            raise UsageError(f"OpenVINO on {device}: {_reason(error)}") from error
+
+    @property
+    def device(self) -> str:
+        """As OpenVINO names it."""
+        return self._device.lower()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
+        check_images(images, self.info)
+        output = in_batches(self._run, images.float(), self.info.batch)
+        if self.info.output == "raw":
+            output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
+        return output
+
+    def _run(self, images: Tensor) -> Tensor:
+        found = self._model([np.ascontiguousarray(images.numpy())])[0]
+        return torch.from_numpy(np.array(found))  # a copy: the runtime uses its buffer again
+
+
+def read_model(core: Any, path: str | Path) -> Any:
+    """An ov.Model. Raises ModelError where the file is absent or cannot be read."""
+    if not Path(path).is_file():
+        raise ModelError(f"model {path} does not exist")
+    try:
+        return core.read_model(str(path))
+    except RuntimeError as error:
+        raise ModelError(f"model {path} cannot be read by OpenVINO: {_reason(error)}") from error
+
+
+def write_model(vino: Any, model: Any, path: Path, info: ModelInfo) -> None:
+    """Write .xml and .bin with the metadata in it."""
+    for key, value in info.to_metadata().items():
+        model.set_rt_info(value, [METADATA, key])
+    vino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def _metadata(model: Any, path: str | Path) -> dict[str, str]:
+    if Path(path).suffix == ".onnx":
+        onnx = require_extra("onnx", "openvino")
+        content = onnx.load(str(path), load_external_data=False)
+        return {item.key: item.value for item in content.metadata_props}
+    if not model.has_rt_info([METADATA]):
+        return {}
+    section = model.get_rt_info([METADATA]).value
+    return {key: str(item) for key, item in section.items()}
+
+
+def _reason(error: Exception) -> str:
+    """The last line of OpenVINO's message, which is the one that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,45 @@
+"""Images to quantise with and to compare outputs on: canvases as the model will see them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolox.data.augment import letterbox
+from yolox.data.folder import find_images
+from yolox.errors import DataError
+from yolox.eval.predict import ImageSource
+
+FEWEST = 16  # calibration images; fewer say too little about the range of activations
+SEED = 0
+
+
+def canvases(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tensor:
+    """[n, 3, H, W] uint8: at most `count` images of a source, drawn at random but always the same.
+
+    Raises DataError naming an image that cannot be read.
+    """
+    order = np.random.default_rng(SEED).permutation(len(source))[:count]
+    images = [letterbox(source.read_image(int(i)), size_hw)[0] for i in sorted(order)]
+    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+
+
+def calibration_images(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tensor:
+    """Canvases to calibrate with. Raises DataError where there are too few."""
+    found = canvases(source, size_hw, count) if len(source) and count > 0 else torch.empty(0)
+    if len(found) < FEWEST:
+        raise DataError(f"calibration needs at least {FEWEST} images, there are {len(found)}")
+    return found
+
+
+def folder_images(path: str | Path) -> ImageSource:
+    """The images of a folder. Raises DataError where there is none."""
+    return find_images(Path(path))
+
+
+def one_by_one(images: Tensor) -> Iterator[Tensor]:
+    """[1, 3, H, W] float images in turn, as calibrators take them."""
+    for image in images:
+        yield image[None].float()

@@ -1,0 +1,111 @@
+"""Which layers stay float so that an INT8 model keeps its accuracy.
+
+Layers are ranked by the damage that quantising them alone does. The most sensitive ones become
+float, their number doubling until the floor holds; then bisection finds the fewest that do.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from yolox.errors import ExportError
+from yolox.export.quantize import Quantizer
+
+Measure = Callable[[Path], float]
+
+
+@dataclass
+class QuantReport:
+    """What a search found. `trail`: AP by number of float layers, in the order tried.
+
+    float_layers: the layers left float with the damage that 8 bits would do to each alone.
+    ap_float, ap_int8: fractions; None where nothing was evaluated.
+    """
+
+    ap_float: float | None = None
+    ap_int8: float | None = None
+    layers: int = 0
+    float_layers: dict[str, float] = field(default_factory=dict)
+    trail: list[tuple[int, float]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For the log: the trail, then the float layers with their damage."""
+        steps = ", ".join(f"{count}: {ap:.4f}" for count, ap in self.trail)
+        found = [f"AP by number of float layers (of {self.layers}): {steps}"]
+        if self.float_layers:
+            found.append("float, with the damage 8 bits would do to detections:")
+            found += [f"  {name}  {damage:.4f}" for name, damage in self.float_layers.items()]
+        return found
+
+
+def quantise_to_floor(
+    quantizer: Quantizer,
+    damage: Mapping[str, float],
+    target: Path,
+    measure: Measure,
+    ap_float: float,
+    max_drop: float,
+) -> QuantReport:
+    """Write the file with the fewest float layers whose AP is at most `max_drop` below the float's.
+
+    damage: of `layer_damage`, most sensitive first. measure: AP of a file. Raises ExportError
+    where no number of float layers is enough.
+    """
+    order = list(damage)
+    report = QuantReport(ap_float=ap_float, layers=len(order))
+    tried: dict[int, float] = {}
+
+    def holds(count: int) -> bool:
+        if count not in tried:
+            quantizer.write(target, order[:count])
+            tried[count] = measure(target)
+            report.trail.append((count, tried[count]))
+            logger.info(
+                "{} of {} layers float: AP {:.4f}, float model {:.4f}",
+                count, len(order), tried[count], ap_float,
+            )  # fmt: skip
+        return tried[count] >= ap_float - max_drop
+
+    best = fewest(holds, len(order))
+    if best is None:
+        raise ExportError(
+            f"INT8 stays {ap_float - max(tried.values()):.4f} AP below the float model, "
+            f"{max_drop} is allowed: " + "; ".join(report.lines()[:1])
+        )
+    if report.trail[-1][0] != best:
+        quantizer.write(target, order[:best])
+    report.ap_int8 = tried[best]
+    report.float_layers = {name: damage[name] for name in order[:best]}
+    return report
+
+
+def fewest(holds: Callable[[int], bool], most: int) -> int | None:
+    """The least count in 0..most that holds, found by doubling and bisection; None where none does.
+
+    More need not always be better, so the answer is a count that was seen to hold, below which the
+    ones tried did not.
+    """
+    low, high = -1, 0
+    while not holds(high):
+        if high == most:
+            return None
+        low, high = high, min(max(2 * high, 1), most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def plain_quantised(quantizer: Quantizer, target: Path, float_layers: Sequence[str] = ()) -> None:
+    """Quantise without a floor."""
+    quantizer.write(target, float_layers)

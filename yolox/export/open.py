@@ -1,0 +1,141 @@
+"""Any model file in any backend: checkpoints, ONNX files, OpenVINO files."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from loguru import logger
+from torch import nn
+
+from yolox.backends import BACKENDS, Backend, ModelInfo, TorchBackend
+from yolox.backends.base import PRECISIONS
+from yolox.backends.onnx_runtime import PROVIDER, OnnxRuntimeBackend
+from yolox.backends.open_vino import OpenVinoBackend
+from yolox.config import DetectorSpec, nearest, to_dict
+from yolox.engine import checkpoint
+from yolox.engine.checkpoint import Restored
+from yolox.errors import UsageError
+from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
+from yolox.files import text_hash
+from yolox.models.fuse import fuse
+
+FILE_BACKENDS = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Which backend computes, in which precision and where.
+
+    backend: None takes torch for checkpoints, and the file's own runtime for exported files.
+    threads: 0 leaves the number to the runtime. provider: of ONNX Runtime.
+    Raises UsageError for an unknown backend or precision.
+    """
+
+    backend: str | None = None
+    precision: str = "fp32"
+    device: torch.device | None = None
+    threads: int = 0
+    provider: str = PROVIDER
+
+    def __post_init__(self) -> None:
+        if self.backend is not None and self.backend not in BACKENDS:
+            hint = nearest(self.backend, BACKENDS)
+            raise UsageError(f"backend {self.backend!r} is none of {', '.join(BACKENDS)}{hint}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if self.threads < 0:
+            raise UsageError(f"--threads {self.threads} is negative")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model ready to run; `model` is the fused module where it came from a checkpoint."""
+
+    backend: Backend
+    model: nn.Module | None = None
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a file is an exported one by its name, not a checkpoint."""
+    return Path(path).suffix in FILE_BACKENDS
+
+
+def open_model(
+    path: str | Path,
+    runtime: Runtime,
+    size_hw: tuple[int, int],
+    expected: DetectorSpec | None = None,
+    fused: bool = True,
+) -> Opened:
+    """Open a model for images of `size_hw` (exported files of a fixed size keep their own).
+
+    expected: the experiment's architecture. A checkpoint is exported on the way to backends other
+    than torch. Raises ModelError or UsageError naming what does not fit.
+    """
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    if is_exported(path):
+        backend = open_file(path, runtime)
+        if expected is not None:
+            require_classes(backend.info, expected.num_classes, path)
+        return Opened(backend)
+    restored = checkpoint.restore(path, expected)
+    info = describe(restored)
+    model = fuse(restored.model) if fused else restored.model
+    if runtime.backend in (None, "torch", "compile"):
+        compiled = runtime.backend == "compile"
+        made = TorchBackend(model, info, runtime.device, runtime.precision, compiled=compiled)
+        return Opened(made, model)
+    return Opened(_through_onnx(model, info, runtime, size_hw), model)
+
+
+def describe(restored: Restored) -> ModelInfo:
+    """What a runtime must know of a checkpoint's model."""
+    return ModelInfo(
+        restored.spec.num_classes, restored.spec.strides,
+        restored.class_names, restored.category_ids,
+        spec_hash=text_hash(to_dict(restored.spec)),
+    )  # fmt: skip
+
+
+def open_file(path: str | Path, runtime: Runtime, info: ModelInfo | None = None) -> Backend:
+    """An exported file. Raises UsageError where the backend cannot read its format.
+
+    info: what the file is, for files without our metadata.
+    """
+    able = FILE_BACKENDS[Path(path).suffix]
+    name = runtime.backend or able[0]
+    if name not in able:
+        raise UsageError(f"backend {name} cannot run {path}: name one of {', '.join(able)}")
+    if name == "openvino":
+        return OpenVinoBackend(path, info, precision=runtime.precision, threads=runtime.threads)
+    backend = OnnxRuntimeBackend(path, info, threads=runtime.threads, provider=runtime.provider)
+    if runtime.precision not in ("fp32", backend.precision):
+        raise UsageError(
+            f"{path} is {backend.precision}: export it in {runtime.precision} to run it so"
+        )
+    return backend
+
+
+def require_classes(info: ModelInfo, classes: int, path: str | Path) -> None:
+    """Raises UsageError where a file and an experiment differ in their number of classes."""
+    if info.num_classes != classes:
+        raise UsageError(f"{path} has {info.num_classes} classes, the experiment has {classes}")
+
+
+def _through_onnx(
+    model: nn.Module, info: ModelInfo, runtime: Runtime, size_hw: tuple[int, int]
+) -> Backend:
+    """A checkpoint in a runtime that reads ONNX: exported to a file that is gone afterwards."""
+    if runtime.precision == "int8":
+        raise UsageError("int8 needs a quantised file: yolox export --int8, then name that file")
+    half = runtime.precision == "fp16" and runtime.backend == "onnxruntime"
+    if runtime.precision == "bf16" and runtime.backend == "onnxruntime":
+        raise UsageError("onnxruntime has no bf16 on the CPU: fp32, or fp16 on CUDA")
+    graph = GraphSpec(size_hw, dynamic_batch=True, half=half)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        save_onnx(to_onnx(model, info, graph), path)
+        logger.debug("exported to ONNX for {}", runtime.backend)
+        return open_file(path, runtime)

@@ -1,0 +1,113 @@
+"""How much each layer suffers from 8 bits: the model is run with one layer quantised at a time.
+
+Weights are rounded to int8 per output channel, inputs to uint8 per tensor with ranges from
+calibration, as the runtimes do it. What counts is the damage to detections: how far scores and
+boxes of the points that matter move.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from yolox.ops.boxes import iou_cxcywh
+
+CLIPPED = 1e-5  # share of activations beyond the range, on either side
+VISIBLE = 0.05  # score from which a point counts
+BATCH = 8
+
+
+@torch.inference_mode()
+def layer_damage(model: nn.Module, images: Tensor, progress: bool = True) -> dict[str, float]:
+    """Damage of each convolution, by module name, the most sensitive first.
+
+    model: fused, from images to decoded predictions. images: [n, 3, H, W] uint8; ranges are taken
+    from all, damage from the first 8. Layers that are not reached are left out.
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    ranges = _input_ranges(model, layers, images)
+    probe = images[:BATCH].float()
+    reference = model(probe)
+    found = {}
+    steps = tqdm(ranges.items(), desc="layer by layer", disable=None if progress else True)
+    for name, (low, high) in steps:
+        with _quantised(layers[name], low, high):
+            found[name] = detection_damage(reference, model(probe))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def detection_damage(reference: Tensor, changed: Tensor) -> float:
+    """Mean of |score difference| + score x (1 - IoU) per unit of score; 0 is no damage.
+
+    Both [B, A, 5 + C] decoded. Only points count whose score reaches 0.05 in either; without any,
+    the best point of each image does.
+    """
+    before, after = _scores(reference), _scores(changed)
+    best = torch.maximum(before, after)
+    seen = best >= torch.minimum(best.amax(dim=1, keepdim=True), torch.tensor(VISIBLE))
+    overlap = iou_cxcywh(reference[..., :4][seen], changed[..., :4][seen])
+    before, after = before[seen], after[seen]
+    loss = (before - after).abs() + before * (1 - overlap)
+    return float(loss.sum() / before.sum().clamp(min=1e-12))
+
+
+def _scores(decoded: Tensor) -> Tensor:
+    return decoded[..., 4] * decoded[..., 5:].amax(dim=-1)
+
+
+def _input_ranges(
+    model: nn.Module, layers: dict[str, nn.Conv2d], images: Tensor
+) -> dict[str, tuple[float, float]]:
+    """Range of each layer's input over all images, but for the rarest values."""
+    found: dict[str, tuple[float, float]] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].flatten()
+            rare = max(int(values.numel() * CLIPPED), 1)
+            high = float(values.topk(rare).values[-1])
+            low = -float((-values).topk(rare).values[-1])
+            old = found.get(name, (0.0, 0.0))
+            found[name] = (min(old[0], low), max(old[1], high))
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    for start in range(0, len(images), BATCH):
+        model(images[start : start + BATCH].float())
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@contextmanager
+def _quantised(layer: nn.Conv2d, low: float, high: float) -> Iterator[None]:
+    """A layer with rounded weights and inputs for the time of a block."""
+
+    def hook(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
+        return (round_uint8(inputs[0], low, high),)
+
+    weight = layer.weight.data
+    layer.weight.data = round_int8(weight)
+    handle = layer.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+        layer.weight.data = weight
+
+
+def round_uint8(values: Tensor, low: float, high: float) -> Tensor:
+    """Asymmetric: 256 levels from `low` to `high`, zero among them."""
+    scale = max(high - low, 1e-12) / 255
+    zero = round(-low / scale)
+    return ((values / scale + zero).round().clamp(0, 255) - zero) * scale
+
+
+def round_int8(weight: Tensor) -> Tensor:
+    """Symmetric, one scale per output channel: [O, I, h, w] -> the same, on 255 levels each."""
+    scale = weight.flatten(1).abs().amax(dim=1).clamp(min=1e-12)[:, None, None, None] / 127
+    return (weight / scale).round().clamp(-127, 127) * scale
