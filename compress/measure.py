@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from compress.mask import lean
+from yolox.backends import TorchBackend
 from yolox.engine import checkpoint
 from yolox.eval.evaluate import evaluate, without_nan
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.predict import PredictOptions
 from yolox.exp import Exp
+from yolox.export.open import describe
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
 
@@ -45,26 +46,25 @@ def measure_stages(
     paths: dict[str, Path], exp: Exp, device: torch.device, evaluated: bool
 ) -> list[Stage]:
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
-    stages, models = [], {}
+    stages, backends = [], {}
     for name, path in paths.items():
         restored = checkpoint.restore(path, exp.detector_spec())
-        model = fuse(restored.model).to(device)
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = fuse(restored.model)
         size = complexity(model, exp.test_size)
-        ap, ap50 = _accuracy(model, exp, device) if evaluated else (None, None)
+        backends[name] = TorchBackend(model, describe(restored), device)
+        ap, ap50 = _accuracy(backends[name], exp) if evaluated else (None, None)
         stages.append(
             Stage(name, ap, ap50, size.params, size.nonzero, size.macs, file_bytes(path), {})
         )
-        models[name] = model
-    speeds = latency_ms(models, random_images(1, exp.test_size, device))
+    speeds = latency_ms(backends, random_images(1, exp.test_size))
     for stage in stages:
         stage.latency_ms["torch"] = speeds[stage.name]
     return stages
 
 
-def _accuracy(model: nn.Module, exp: Exp, device: torch.device) -> tuple[float, float]:
-    options = PredictOptions(exp.eval_spec(), device, workers=exp.data_num_workers)
-    found = evaluate(model, exp.get_eval_dataset(), exp.test_size, 16, options)
+def _accuracy(backend: TorchBackend, exp: Exp) -> tuple[float, float]:
+    options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
+    found = evaluate(backend, exp.get_eval_dataset(), exp.test_size, 16, options)
     assert found is not None  # a single process is rank 0
     return found.metrics.AP, found.metrics.AP50
 

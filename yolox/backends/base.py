@@ -83,7 +83,9 @@ class ModelInfo:
             )
         try:
             values = {key: json.loads(value) for key, value in found.items()}
-            ready = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            ready: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
             return cls(**ready)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model {path}: metadata is damaged: {error}") from error
@@ -104,6 +106,11 @@ class Backend(ABC):
     def device(self) -> str:
         """Where it computes, in words."""
         return "cpu"
+
+    @property
+    @abstractmethod
+    def framework(self) -> str:
+        """Name and version of the runtime."""
 
 
 def require_extra(module: str, backend: str) -> Any:

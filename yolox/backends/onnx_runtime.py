@@ -45,6 +45,11 @@ class OnnxRuntimeBackend(Backend):
         """The CPU, or the execution provider."""
         return "cpu" if self._provider == PROVIDER else self._provider
 
+    @property
+    def framework(self) -> str:
+        """ONNX Runtime."""
+        return f"onnxruntime {require_extra('onnxruntime', 'onnxruntime').__version__}"
+
     def __call__(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
         check_images(images, self.info)

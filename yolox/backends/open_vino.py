@@ -56,6 +56,11 @@ class OpenVinoBackend(Backend):
         """As OpenVINO names it."""
         return self._device.lower()
 
+    @property
+    def framework(self) -> str:
+        """OpenVINO."""
+        return f"openvino {require_extra('openvino', 'openvino').get_version()}"
+
     def __call__(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
         check_images(images, self.info)

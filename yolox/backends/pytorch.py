@@ -1,6 +1,7 @@
 """PyTorch itself: eager, or compiled by torch.compile."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ class TorchBackend(Backend):
 
     model: any module from images to decoded predictions; with another precision than fp32 a copy
         in that precision is run (decoding stays in float32).
-    channels_last: the memory layout; None takes the quicker one: channels-last on the CPU (measured,
-        see benchmarks/README.md) and in half precision on CUDA, channels-first elsewhere.
+    channels_last: the memory layout; None takes the quicker one: channels-last on the CPU
+        (measured, see benchmarks/README.md) and in half precision on CUDA, else channels-first.
     Raises UsageError for int8, which is a matter of exported files.
     """
 
@@ -45,21 +46,25 @@ class TorchBackend(Backend):
         if precision != "fp32":
             model = copy.deepcopy(model)
         model = model.to(self._device, self._dtype).eval()
-        self._model = model.to(memory_format=self._layout)  # type: ignore[call-overload]
-        if compiled:
-            self._model = torch.compile(self._model)
+        model = model.to(memory_format=self._layout)  # type: ignore[call-overload]
+        self._model: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
 
     @property
     def device(self) -> str:
         """As torch names it."""
         return str(self._device)
 
+    @property
+    def framework(self) -> str:
+        """PyTorch."""
+        return f"pytorch {torch.__version__}"
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> decoded predictions [B, A, 5 + C] on the device."""
         check_images(images, self.info)
         x = images.to(self._device, non_blocking=True).to(self._dtype)
-        decoded: Tensor = self._model(x.contiguous(memory_format=self._layout))
+        decoded = self._model(x.contiguous(memory_format=self._layout))
         _synchronize(self._device)
         return decoded
 

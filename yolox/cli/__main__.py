@@ -12,6 +12,7 @@ COMMANDS = {
     "eval": ("yolox.cli.eval", "COCO metrics and latency of a checkpoint"),
     "demo": ("yolox.cli.demo", "detect in images, a video or a camera, and save pictures"),
     "compress": ("compress.prune", "make a checkpoint sparse and measure what came of it"),
+    "export": ("yolox.cli.export", "ONNX and OpenVINO files, INT8, compared with their source"),
     "run": ("yolox.cli.deploy", "the deployment run of a JSON configuration"),
     "doctor": ("yolox.cli.doctor", "report on a data set and draw its targets"),
 }

@@ -9,10 +9,11 @@ from pathlib import Path
 from loguru import logger
 
 from yolox.engine import checkpoint
-from yolox.engine.launch import JobSize
+from yolox.engine.launch import JobSize, pick_device
 from yolox.engine.log import set_up_log
 from yolox.errors import ModelError, UsageError, YoloxError
 from yolox.exp import Exp, get_exp
+from yolox.export.open import Opened, Runtime, is_exported, open_model
 
 Main = Callable[[list[str] | None], int]
 
@@ -65,6 +66,33 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dist-backend", default="auto", choices=["auto", "nccl", "gloo"])
 
 
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """--backend, precision, threads and ONNX Runtime's provider. --device comes from elsewhere."""
+    parser.add_argument(
+        "--backend", help="torch, compile, onnxruntime or openvino (default: the file's own)"
+    )
+    parser.add_argument("--fp16", action="store_true", help="fp16 on CUDA, bf16 on the CPU")
+    parser.add_argument("--bf16", action="store_true", help="bf16")
+    parser.add_argument("--threads", type=int, default=0, help="of the runtime (default: its own)")
+    parser.add_argument(
+        "--provider", default="CPUExecutionProvider",
+        help="of ONNX Runtime: CUDAExecutionProvider, TensorrtExecutionProvider, ...",
+    )  # fmt: skip
+
+
+def open_named(args: argparse.Namespace, exp: Exp, fused: bool = True) -> Opened:
+    """The model that -c names, or the experiment's best checkpoint, in the runtime asked for.
+
+    Raises UsageError where an exported file's fixed size is not the experiment's; ModelError.
+    """
+    device = pick_device(args.device)
+    half = "fp16" if device.type != "cpu" else "bf16"
+    precision = half if args.fp16 else "bf16" if args.bf16 else "fp32"
+    runtime = Runtime(args.backend, precision, device, args.threads, args.provider)
+    path = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
+    return open_model(path, runtime, exp.test_size, exp.detector_spec(), fused)
+
+
 def job_size(args: argparse.Namespace) -> JobSize:
     """Processes and machines of a job."""
     if args.devices < 1:
@@ -78,6 +106,8 @@ def load_experiment(args: argparse.Namespace, ckpt: str | None = None) -> Exp:
     ckpt: a checkpoint that names its experiment, for the case that the command line does not.
     """
     if args.exp_file is None and args.name is None and ckpt is not None:
+        if is_exported(ckpt):
+            raise UsageError(f"{ckpt} does not name its experiment: name it with -f or -n")
         exp = exp_of_checkpoint(ckpt)
     else:
         exp = get_exp(args.exp_file, args.name)

@@ -11,20 +11,16 @@ import numpy as np
 import torch
 from loguru import logger
 
-from yolox.cli.common import Parser, add_experiment, load_experiment
+from yolox.cli.common import Parser, add_experiment, add_runtime, load_experiment, open_named
 from yolox.config import EvalSpec
 from yolox.data.augment import letterbox
 from yolox.data.coco_classes import class_labels
 from yolox.data.draw import draw_boxes
 from yolox.data.folder import find_images
 from yolox.data.sample import UInt8
-from yolox.engine import checkpoint
-from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError, YoloxError
-from yolox.eval.predict import PredictOptions, run, to_detections
+from yolox.eval.predict import detect, legacy_input, to_detections
 from yolox.exp import Exp
-from yolox.models.fuse import fuse
-from yolox.ops.nms import postprocess
 
 Annotate = Callable[[UInt8], tuple[UInt8, int]]
 ESCAPE_KEYS = (27, ord("q"))
@@ -35,7 +31,7 @@ def make_parser() -> Parser:
     """The flags of YOLOX's demo command."""
     parser = Parser("yolox demo", description=__doc__)
     parser.add_argument("demo", choices=["image", "video", "webcam"])
-    parser.add_argument("-c", "--ckpt", help="checkpoint (default: the experiment's best_ckpt.pth)")
+    parser.add_argument("-c", "--ckpt", help="checkpoint or exported file")
     parser.add_argument("--path", help="image, folder of images, or video")
     parser.add_argument("--camid", type=int, default=0, help="number of the camera")
     parser.add_argument("--out", help="folder for the pictures (default: <output_dir>/<exp>/demo)")
@@ -48,9 +44,9 @@ def make_parser() -> Parser:
     parser.add_argument("--conf", type=float, default=0.3, help="score threshold")
     parser.add_argument("--nms", type=float, default=0.3, help="IoU threshold, over all classes")
     parser.add_argument("--tsize", type=int, help="test at this square size")
-    parser.add_argument("--fp16", action="store_true", help="fp16 on CUDA, bf16 on the CPU")
     parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
     parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
+    add_runtime(parser)
     add_experiment(parser)
     return parser
 
@@ -77,22 +73,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _annotator(args: Namespace, exp: Exp) -> Annotate:
     """A function from an image to the image with its boxes, and their number."""
-    device = pick_device(args.device)
-    ckpt = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
-    restored = checkpoint.restore(ckpt, exp.detector_spec())
-    model = fuse(restored.model).to(device)
-    names = class_labels(restored.spec.num_classes, restored.class_names)
+    backend = open_named(args, exp).backend
+    info = backend.info
+    names = class_labels(info.num_classes, info.class_names)
+    size = info.size_hw or exp.test_size
     try:
         spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
     except ValueError as error:
         raise UsageError(f"--conf or --nms: {error}") from error
-    half = torch.float16 if device.type != "cpu" else torch.bfloat16
-    options = PredictOptions(spec, device, half if args.fp16 else torch.float32, legacy=args.legacy)
 
     def annotate(image: UInt8) -> tuple[UInt8, int]:
-        canvas, ratio = letterbox(image, exp.test_size)
+        canvas, ratio = letterbox(image, size)
         batch = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None]
-        found = to_detections(postprocess(run(model, batch, options), spec)[0], ratio)
+        predictions = backend(legacy_input(batch) if args.legacy else batch)
+        found = to_detections(detect(predictions, backend, spec)[0], ratio)
         drawn = draw_boxes(
             image, found.boxes_xyxy.numpy(), found.labels.numpy(), names, found.scores.numpy()
         )

@@ -9,17 +9,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from loguru import logger
 from tabulate import tabulate
 
+from yolox.backends import BACKENDS, PRECISIONS, ModelInfo
+from yolox.backends.onnx_runtime import PROVIDER
 from yolox.cli.common import Parser
 from yolox.config import EvalSpec, from_dict
 from yolox.data.coco import CocoDataset, load_json
 from yolox.data.coco_classes import category_ids
 from yolox.data.folder import ImageFolder, find_images
 from yolox.data.sample import header_size
-from yolox.engine import checkpoint
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
@@ -33,17 +33,17 @@ from yolox.eval.predict import (
 from yolox.eval.report import metrics_table
 from yolox.exp import get_exp
 from yolox.exp.options import check_value, option_types, parse_pairs
+from yolox.export.graph_size import graph_size
+from yolox.export.open import Runtime, open_model
 from yolox.files import write_json
 from yolox.models.complexity import count_nonzero
-from yolox.models.fuse import fuse
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class DeployConfig:
     """Every key a configuration may have; `checkpoint` and `images` must be there.
 
+    checkpoint: one the toolkit or YOLOX wrote, or an exported file (.onnx, .xml).
     exp: name or file of the experiment, for checkpoints that do not state their architecture.
     size: (height, width) that images are scaled to fit; conf, nms and the keys after them are
     those of `EvalSpec`. Paths are relative to the working directory.
@@ -59,6 +59,9 @@ class DeployConfig:
     batch_size: int = 8
     workers: int = 2
     device: str | None = None
+    backend: str | None = None
+    threads: int = 0
+    provider: str = PROVIDER
     precision: str = "fp32"
     conf: float = 0.001
     nms: float = 0.65
@@ -73,6 +76,8 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if self.backend is not None and self.backend not in BACKENDS:
+            raise ValueError(f"backend {self.backend!r} is none of {', '.join(BACKENDS)}")
         if self.batch_size < 1 or self.workers < 0:
             raise ValueError(f"batch_size {self.batch_size}, workers {self.workers}: too small")
 
@@ -113,42 +118,65 @@ def main(argv: list[str] | None = None) -> int:
 def deploy(config: DeployConfig) -> None:
     """The whole run; prints what it measured. Raises DataError, ModelError or UsageError."""
     clock = time.perf_counter()
-    device = pick_device(config.device)
     exp = _experiment(config.exp)
-    restored = checkpoint.restore(config.checkpoint, exp.detector_spec() if exp else None)
-    model = fuse(restored.model)
-    parameters = count_nonzero(model)
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    divisor = restored.spec.divisor
-    if any(value < 1 or value % divisor for value in config.size):
-        raise UsageError(f"size {config.size} is not a multiple of {divisor}, the largest stride")
-    images, dataset = _images(config, restored.spec.num_classes)
+    runtime = Runtime(
+        config.backend, config.precision, pick_device(config.device), config.threads,
+        config.provider,
+    )  # fmt: skip
+    opened = open_model(
+        config.checkpoint, runtime, config.size, exp.detector_spec() if exp else None
+    )
+    backend, info = opened.backend, opened.backend.info
+    _check_size(config, info)
+    parameters = (
+        count_nonzero(opened.model)
+        if opened.model is not None
+        else graph_size(config.checkpoint, config.size).nonzero
+    )
+    images, dataset = _images(config, info.num_classes)
     spent = {"set-up": time.perf_counter() - clock}
 
     clock = time.perf_counter()
     sizes_wh = [header_size(path) for path in images.paths]
     batches = (
-        rectangular_batches([(h, w) for w, h in sizes_wh], config.size, divisor, config.batch_size)
+        rectangular_batches(
+            [(h, w) for w, h in sizes_wh], config.size, info.divisor, config.batch_size
+        )
         if config.rectangular
         else square_batches(len(images), config.size, config.batch_size)
     )
-    options = PredictOptions(
-        config.eval_spec(), device, PRECISIONS[config.precision], workers=config.workers
-    )
-    found, timing = predict(model, images, batches, options)
+    options = PredictOptions(config.eval_spec(), workers=config.workers)
+    found, timing = predict(backend, images, batches, options)
     spent["images, wall clock"] = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    ids = tuple(dataset.category_ids) if dataset else restored.category_ids
-    results = to_coco(
-        found, _image_ids(images, dataset), category_ids(restored.spec.num_classes, ids)
-    )
-    answer = [{"framework": f"pytorch {torch.__version__}"}, {"parameters": parameters}, *results]
+    ids = tuple(dataset.category_ids) if dataset else info.category_ids
+    results = to_coco(found, _image_ids(images, dataset), category_ids(info.num_classes, ids))
+    answer = [{"framework": backend.framework}, {"parameters": parameters}, *results]
     write_json(Path(config.answer), answer)
     spent["answer"] = time.perf_counter() - clock
     _report(config, timing, spent, parameters)
     if dataset is not None:
         print(metrics_table(coco_metrics(ground_truth(dataset), results)))
+
+
+def _check_size(config: DeployConfig, info: ModelInfo) -> None:
+    """Raises UsageError where the model cannot take images of the configured sizes."""
+    if any(value < 1 or value % info.divisor for value in config.size):
+        raise UsageError(
+            f"size {config.size} is not a multiple of {info.divisor}, the largest stride"
+        )
+    if info.size_hw is None:
+        return
+    if config.rectangular:
+        raise UsageError(
+            f"{config.checkpoint} has the fixed size {tuple(info.size_hw)}: set rectangular false, "
+            "or export it with --dynamic-size"
+        )
+    if tuple(info.size_hw) != tuple(config.size):
+        raise UsageError(
+            f"size {config.size} is not the fixed size {tuple(info.size_hw)} of {config.checkpoint}"
+        )
 
 
 def _experiment(name: str | None) -> Any:

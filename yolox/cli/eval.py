@@ -8,8 +8,16 @@ import torch
 from loguru import logger
 
 from yolox import dist
-from yolox.cli.common import Parser, add_experiment, add_job, job_size, load_experiment
-from yolox.engine import checkpoint
+from yolox.backends import Backend
+from yolox.cli.common import (
+    Parser,
+    add_experiment,
+    add_job,
+    add_runtime,
+    job_size,
+    load_experiment,
+    open_named,
+)
 from yolox.engine.launch import joined, launch, needs_launch, pick_device
 from yolox.errors import UsageError
 from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json
@@ -17,21 +25,22 @@ from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
 from yolox.exp import Exp
+from yolox.export.graph_size import graph_size
+from yolox.export.open import Opened
 from yolox.files import write_json
-from yolox.models.complexity import complexity, describe
-from yolox.models.fuse import fuse
+from yolox.models.complexity import Complexity, complexity, describe
 
 
 def make_parser() -> Parser:
     """The flags of YOLOX's evaluation command, and --json."""
     parser = Parser("yolox eval", description=__doc__)
-    parser.add_argument("-c", "--ckpt", help="checkpoint (default: the experiment's best_ckpt.pth)")
+    parser.add_argument(
+        "-c", "--ckpt", help="checkpoint or exported file (default: the experiment's best_ckpt.pth)"
+    )
     parser.add_argument("-b", "--batch-size", type=int, default=64, help="over all devices")
     parser.add_argument("--conf", type=float, help="score threshold")
     parser.add_argument("--nms", type=float, help="IoU threshold")
     parser.add_argument("--tsize", type=int, help="test at this square size")
-    parser.add_argument("--fp16", action="store_true", help="fp16 on CUDA, bf16 on the CPU")
-    parser.add_argument("--bf16", action="store_true", help="bf16 autocast")
     parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
     parser.add_argument("--no-fuse", action="store_true", help="keep batch norm layers")
     parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
@@ -42,6 +51,7 @@ def make_parser() -> Parser:
     parser.add_argument("--seed", type=int, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
     parser.add_argument("--results", help="write the detections to this file (COCO results)")
+    add_runtime(parser)
     add_job(parser)
     add_experiment(parser)
     return parser
@@ -58,19 +68,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.seed is not None:
         torch.manual_seed(args.seed)
     with joined(args.dist_backend, device):
-        ckpt = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
-        restored = checkpoint.restore(ckpt, exp.detector_spec())
-        model = restored.model if args.no_fuse else fuse(restored.model)
-        model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        opened = open_named(args, exp, fused=not args.no_fuse)
+        backend = opened.backend
+        _take_fixed_size(exp, backend)
         if dist.rank() == 0:
-            logger.info("model: {}", describe(restored.model, exp.test_size))
+            counted = _size(args, opened, exp.test_size)
+            logger.info("model: {}", describe(counted, exp.test_size))
         if args.speed:
-            speeds = latency_ms(
-                {"model": model}, random_images(args.batch_size, exp.test_size, device)
-            )
+            speeds = latency_ms({"model": backend}, random_images(args.batch_size, exp.test_size))
             logger.info("forward: {:.2f} ms per batch of {}", speeds["model"], args.batch_size)
             return 0
-        _evaluate(args, exp, model, device)
+        _evaluate(args, exp, opened)
     return 0
 
 
@@ -90,31 +98,47 @@ def _experiment(args: Namespace) -> Exp:
     return exp
 
 
-def _evaluate(args: Namespace, exp: Exp, model: torch.nn.Module, device: torch.device) -> None:
-    half = torch.float16 if device.type != "cpu" else torch.bfloat16
+def _take_fixed_size(exp: Exp, backend: Backend) -> None:
+    """An exported file of a fixed size is evaluated at that size."""
+    fixed = backend.info.size_hw
+    if fixed is not None and tuple(fixed) != tuple(exp.test_size):
+        logger.warning("the file's size {} is used, not {}", tuple(fixed), exp.test_size)
+        exp.test_size = (fixed[0], fixed[1])
+
+
+def _size(args: Namespace, opened: Opened, size_hw: tuple[int, int]) -> Complexity:
+    if opened.model is None:
+        return graph_size(args.ckpt, size_hw)
+    return complexity(opened.model, size_hw)
+
+
+def _evaluate(args: Namespace, exp: Exp, opened: Opened) -> None:
+    backend = opened.backend
+    if backend.info.output == "detections":
+        logger.info("suppression is part of the model: {}", dict(backend.info.nms))
     options = PredictOptions(
         exp.eval_spec(),
-        device=device,
-        dtype=half if args.fp16 else torch.bfloat16 if args.bf16 else torch.float32,
         workers=exp.data_num_workers,
         legacy=args.legacy,
         progress=dist.rank() == 0,
     )
     batch = max(args.batch_size // dist.world_size(), 1)
-    found = evaluate(model, exp.get_eval_dataset(), exp.test_size, batch, options)
+    found = evaluate(backend, exp.get_eval_dataset(), exp.test_size, batch, options)
     if found is None:
         return
     if not args.test:
         print(metrics_table(found.metrics))
         print(class_table(found.metrics))
-    print(latency_line(found.latency_ms, batch, str(device)))
-    _write(args, exp, model, found)
+    where = f"{backend.name} {backend.precision}, {backend.device}"
+    print(latency_line(found.latency_ms, batch, where))
+    _write(args, exp, opened, found)
 
 
-def _write(args: Namespace, exp: Exp, model: torch.nn.Module, found: Evaluation) -> None:
+def _write(args: Namespace, exp: Exp, opened: Opened, found: Evaluation) -> None:
     if args.json_file:
-        size = complexity(model, exp.test_size)
-        content = evaluation_json(found, size, exp.test_size, "torch")
+        size = _size(args, opened, exp.test_size)
+        content = evaluation_json(found, size, exp.test_size, opened.backend.name)
+        content["precision"] = opened.backend.precision
         write_json(Path(args.json_file), content, indent=2)
     if args.results:
         write_json(Path(args.results), found.results)

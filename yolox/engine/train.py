@@ -34,7 +34,7 @@ from yolox.eval.evaluate import evaluate
 from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
 from yolox.files import write_json
-from yolox.models.complexity import describe
+from yolox.models.complexity import complexity, describe
 from yolox.models.fuse import fuse
 
 LOSSES = ("total_loss", "iou_loss", "conf_loss", "cls_loss", "l1_loss", "num_fg")
@@ -287,7 +287,8 @@ def _log_start(run: Run) -> None:
     if precision == "fp16" and not run.scaler.is_enabled():
         logger.info("--fp16 on {}: bf16 autocast, no scaler", device.type)
     logger.info("device {}, {} process(es), {}", device, dist.world_size(), precision)
-    logger.info("model: {}", describe(run.model, run.sizes.test_size))
+    test_size = run.sizes.test_size
+    logger.info("model: {}", describe(complexity(run.model, test_size), test_size))
     for dataset in (run.dataset, run.eval_dataset):
         boxes = sum(len(dataset.targets(index)[0]) for index in range(len(dataset)))
         logger.info("{}: {} images, {} boxes", dataset.json_path, len(dataset), boxes)

@@ -1,1 +1,1 @@
-"""The way out of PyTorch: ONNX and OpenVINO files, quantised on request, compared with the source."""
+"""The way out of PyTorch: ONNX and OpenVINO files, quantised on request, compared."""

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from yolox.data.augment import letterbox
 from yolox.data.folder import find_images
+from yolox.data.synthetic import SyntheticSpec, draw_image
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
 
 FEWEST = 16  # calibration images; fewer say too little about the range of activations
 SEED = 0
+SMALLEST_SCENE = 64  # pixels
 
 
 def canvases(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tensor:
@@ -37,6 +39,14 @@ def calibration_images(source: ImageSource, size_hw: tuple[int, int], count: int
 def folder_images(path: str | Path) -> ImageSource:
     """The images of a folder. Raises DataError where there is none."""
     return find_images(Path(path))
+
+
+def drawn_images(size_hw: tuple[int, int], count: int) -> Tensor:
+    """Scenes of the embedded data set, for the case that no image is at hand."""
+    spec = SyntheticSpec(val_images=count, size=max(min(size_hw), SMALLEST_SCENE), seed=SEED)
+    scenes = [draw_image(spec, "val", number)[0] for number in range(count)]
+    images = np.stack([letterbox(image, size_hw)[0] for image in scenes])
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
 
 def one_by_one(images: Tensor) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ Layers are ranked by the damage that quantising them alone does. The most sensit
 float, their number doubling until the floor holds; then bisection finds the fewest that do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,3 @@ def fewest(holds: Callable[[int], bool], most: int) -> int | None:
         else:
             low = middle
     return high
-
-
-def plain_quantised(quantizer: Quantizer, target: Path, float_layers: Sequence[str] = ()) -> None:
-    """Quantise without a floor."""
-    quantizer.write(target, float_layers)

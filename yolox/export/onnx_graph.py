@@ -135,6 +135,7 @@ def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:
     except torch.onnx.errors.OnnxExporterError as error:
         reason = next(line for line in reversed(str(error).splitlines()) if line.strip())
         raise ExportError(f"torch cannot export this model: {reason.strip()}") from error
+    assert program is not None  # it is None only where torch wrote a file itself
     content = program.model_proto
     _tidy(content)
     if graph.nms:

@@ -140,6 +140,12 @@ class VinoQuantizer(Quantizer):
         write_model(self._vino, quantised, path, self._info)
 
 
+def convert_to_vino(content: Any, info: ModelInfo, path: Path) -> None:
+    """Write a float graph in OpenVINO's format: an .xml file and the .bin beside it."""
+    vino = require_extra("openvino", "openvino")
+    write_model(vino, vino.Core().read_model(content.SerializeToString(), b""), path, info)
+
+
 class _Reader:
     """One input for ONNX Runtime's calibrator."""
 

@@ -45,9 +45,8 @@ def complexity(model: nn.Module, size_hw: tuple[int, int]) -> Complexity:
     return Complexity(count_parameters(model), count_nonzero(model), float(macs))
 
 
-def describe(model: nn.Module, size_hw: tuple[int, int]) -> str:
+def describe(found: Complexity, size_hw: tuple[int, int]) -> str:
     """One line for the log."""
-    found = complexity(model, size_hw)
     height, width = size_hw
     return (
         f"{found.params / 1e6:.3f} M parameters ({found.nonzero / 1e6:.3f} M not zero), "
