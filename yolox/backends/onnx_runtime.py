@@ -68,9 +68,20 @@ def open_session(path: str | Path, threads: int = 0, provider: str = PROVIDER) -
 
     Raises ModelError where the file is absent or not ONNX, UsageError for an absent provider.
     """
-    runtime = require_extra("onnxruntime", "onnxruntime")
     if not Path(path).is_file():
         raise ModelError(f"model {path} does not exist")
+    try:
+        return make_session(str(path), threads, provider)
+    except UsageError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model {path} cannot be opened by ONNX Runtime: {reason}") from error
+
+
+def make_session(model: str | bytes, threads: int = 0, provider: str = PROVIDER) -> Any:
+    """A session of a file's path or a graph's bytes. Raises UsageError for an absent provider."""
+    runtime = require_extra("onnxruntime", "onnxruntime")
     known = runtime.get_available_providers()
     if provider not in known:
         raise UsageError(f"provider {provider!r} is not there: {', '.join(known)}")
@@ -79,8 +90,4 @@ def open_session(path: str | Path, threads: int = 0, provider: str = PROVIDER) -
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.force_spinning_stop", "1")
     fall_back = [PROVIDER] if provider != PROVIDER else []
-    try:
-        return runtime.InferenceSession(str(path), options, providers=[provider, *fall_back])
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"model {path} cannot be opened by ONNX Runtime: {reason}") from error
+    return runtime.InferenceSession(model, options, providers=[provider, *fall_back])

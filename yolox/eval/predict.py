@@ -4,6 +4,7 @@ Images come in batches of one size: squares as in training, or rectangles that f
 aspect ratios. The model is a `Backend`.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _prepared(
     loader: DataLoader[Any] = DataLoader(
         _Canvases(source),
         batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=options.workers,
+        num_workers=min(options.workers, os.cpu_count() or 1),
         collate_fn=_collate,
         worker_init_fn=start_worker,
         pin_memory=torch.cuda.is_available(),

@@ -15,6 +15,8 @@ from yolox.eval.predict import ImageSource
 
 FEWEST = 16  # calibration images; fewer say too little about the range of activations
 SEED = 0
+CLIPPED = 1e-5  # share of activations beyond the range, on either side
+RESERVE = 8  # times the rare values of one image are kept, for images that have more than others
 SMALLEST_SCENE = 64  # pixels
 
 
@@ -47,6 +49,39 @@ def drawn_images(size_hw: tuple[int, int], count: int) -> Tensor:
     scenes = [draw_image(spec, "val", number)[0] for number in range(count)]
     images = np.stack([letterbox(image, size_hw)[0] for image in scenes])
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+
+
+class Ranges:
+    """Ranges of named values over all images, but for the rarest 0.001 % on either side.
+
+    Only the extremes of each image are kept, so memory does not grow with the values.
+    """
+
+    def __init__(self) -> None:
+        self._high: dict[str, Tensor] = {}
+        self._low: dict[str, Tensor] = {}
+        self._rare: dict[str, int] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Note a value of one image."""
+        flat = values.flatten().float()
+        rare = max(int(flat.numel() * CLIPPED), 1)
+        self._rare[name] = self._rare.get(name, 0) + rare
+        most = min(RESERVE * rare, flat.numel())
+        for kept, ordered in ((self._high, flat), (self._low, -flat)):
+            top = ordered.topk(most).values
+            both = torch.cat([kept[name], top]) if name in kept else top
+            kept[name] = both.topk(min(len(both), max(self._rare[name], most))).values
+
+    def found(self) -> dict[str, tuple[float, float]]:
+        """(lowest, highest) by name; zero lies within, as it must be a level of its own."""
+        return {
+            name: (
+                min(-float(self._low[name][min(rare, len(self._low[name])) - 1]), 0.0),
+                max(float(self._high[name][min(rare, len(self._high[name])) - 1]), 0.0),
+            )
+            for name, rare in self._rare.items()
+        }
 
 
 def one_by_one(images: Tensor) -> Iterator[Tensor]:

@@ -5,7 +5,6 @@ activations are found once; every file after that only places the rounding.
 """
 
 import logging
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -14,13 +13,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from yolox.backends.base import ModelInfo, require_extra
+from yolox.backends.onnx_runtime import make_session
 from yolox.backends.open_vino import write_model
 from yolox.config import EvalSpec
-from yolox.export.calibration import one_by_one
+from yolox.export.calibration import Ranges, one_by_one
 from yolox.export.layers import Layers, onnx_convolutions, onnx_layers, vino_layers
 from yolox.export.nms_graph import append_nms
 from yolox.export.onnx_graph import nms_facts, save_onnx
@@ -57,32 +59,37 @@ class OnnxQuantizer(Quantizer):
     def __init__(
         self, content: Any, info: ModelInfo, images: Tensor, nms: EvalSpec | None, output: str
     ):
-        onnx = require_extra("onnx", "onnx")
+        self._onnx = require_extra("onnx", "onnx")
         self._tools = require_extra("onnxruntime.quantization", "onnxruntime")
         self.layers = onnx_layers(content)
-        self._content = onnx.shape_inference.infer_shapes(content)
+        self._content = self._onnx.shape_inference.infer_shapes(content)
         self._info, self._nms, self._output = replace(info, precision="int8"), nms, output
-        self._ranges = self._calibrate(images, content.graph.input[0].name)
+        self._ranges = self._calibrate(images)
 
-    def _calibrate(self, images: Tensor, name: str) -> Any:
-        """Ranges of all tensors, image by image: memory does not grow with their number."""
-        with tempfile.TemporaryDirectory() as folder, _silent():
-            source = Path(folder) / "float.onnx"
-            save_onnx(self._content, source)
-            calibrator = self._tools.create_calibrator(
-                str(source),
-                ONNX_OPERATORS,
-                augmented_model_path=str(Path(folder) / "watched.onnx"),
-                calibrate_method=self._tools.CalibrationMethod.Percentile,
-            )
-            for image in tqdm(one_by_one(images), total=len(images), desc="calibrating"):
-                calibrator.collect_data(_Reader({name: image.numpy()}))
-            return calibrator.compute_data()
+    def _calibrate(self, images: Tensor) -> Any:
+        """Ranges of all values, image by image: memory does not grow with their number."""
+        watched = self._onnx.ModelProto()
+        watched.CopyFrom(self._content)
+        del watched.graph.output[:]
+        names = list(dict.fromkeys(n for node in watched.graph.node for n in node.output))
+        watched.graph.output.extend(self._onnx.ValueInfoProto(name=name) for name in names)
+        source = watched.graph.input[0].name
+        session = make_session(watched.SerializeToString())
+        ranges = Ranges()
+        for image in tqdm(one_by_one(images), total=len(images), desc="calibrating", disable=None):
+            found = zip(names, session.run(None, {source: image.numpy()}), strict=True)
+            for name, values in [(source, image.numpy()), *found]:
+                if values.dtype == np.float32 and values.size:
+                    ranges.add(name, torch.from_numpy(values))
+        method = self._tools.CalibrationMethod.MinMax  # that is: ranges, without histograms
+        pairs = {
+            n: tuple(np.array(v, np.float32) for v in pair) for n, pair in ranges.found().items()
+        }
+        return self._tools.TensorsData(method, pairs)
 
     def write(self, path: Path, float_layers: Sequence[str]) -> None:
         """Write an .onnx file."""
-        onnx = require_extra("onnx", "onnx")
-        content = onnx.ModelProto()
+        content = self._onnx.ModelProto()
         content.CopyFrom(self._content)
         with _silent():
             quantizer = self._tools.QDQQuantizer(
@@ -95,6 +102,7 @@ class OnnxQuantizer(Quantizer):
                 nodes_to_quantize=[],
                 nodes_to_exclude=self.layers.excluded(float_layers),
                 op_types_to_quantize=ONNX_OPERATORS,
+                extra_options={},
             )
             quantizer.quantize_model()
         ready, info = quantizer.model.model, self._info
@@ -144,17 +152,6 @@ def convert_to_vino(content: Any, info: ModelInfo, path: Path) -> None:
     """Write a float graph in OpenVINO's format: an .xml file and the .bin beside it."""
     vino = require_extra("openvino", "openvino")
     write_model(vino, vino.Core().read_model(content.SerializeToString(), b""), path, info)
-
-
-class _Reader:
-    """One input for ONNX Runtime's calibrator."""
-
-    def __init__(self, inputs: dict[str, Any]):
-        self._waiting = [inputs]
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next input, None after the last."""
-        return self._waiting.pop() if self._waiting else None
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from yolox.export.calibration import Ranges
 from yolox.ops.boxes import iou_cxcywh
 
-CLIPPED = 1e-5  # share of activations beyond the range, on either side
 VISIBLE = 0.05  # score from which a point counts
 BATCH = 8
 
@@ -62,16 +62,12 @@ def _input_ranges(
     model: nn.Module, layers: dict[str, nn.Conv2d], images: Tensor
 ) -> dict[str, tuple[float, float]]:
     """Range of each layer's input over all images, but for the rarest values."""
-    found: dict[str, tuple[float, float]] = {}
+    ranges = Ranges()
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            values = inputs[0].flatten()
-            rare = max(int(values.numel() * CLIPPED), 1)
-            high = float(values.topk(rare).values[-1])
-            low = -float((-values).topk(rare).values[-1])
-            old = found.get(name, (0.0, 0.0))
-            found[name] = (min(old[0], low), max(old[1], high))
+            for image in inputs[0]:
+                ranges.add(name, image)
 
         return hook
 
@@ -80,7 +76,7 @@ def _input_ranges(
         model(images[start : start + BATCH].float())
     for handle in handles:
         handle.remove()
-    return found
+    return ranges.found()
 
 
 @contextmanager
