@@ -1,4 +1,4 @@
-"""ONNX and OpenVINO files: see `--help`."""
+"""Export a checkpoint: `python tools/export_onnx.py -c best_ckpt.pth --output-name yolox.onnx`."""
 
 from yolox.cli.common import run
 from yolox.cli.export import main

@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("yolox.cli.demo", "detect in images, a video or a camera, and save pictures"),
     "compress": ("compress.prune", "make a checkpoint sparse and measure what came of it"),
     "export": ("yolox.cli.export", "ONNX and OpenVINO files, INT8, compared with their source"),
+    "benchmark": ("yolox.cli.benchmark", "latency, memory and size of models, side by side"),
     "run": ("yolox.cli.deploy", "the deployment run of a JSON configuration"),
     "doctor": ("yolox.cli.doctor", "report on a data set and draw its targets"),
 }

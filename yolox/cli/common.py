@@ -8,11 +8,10 @@ from pathlib import Path
 
 from loguru import logger
 
-from yolox.engine import checkpoint
 from yolox.engine.launch import JobSize, pick_device
 from yolox.engine.log import set_up_log
-from yolox.errors import ModelError, UsageError, YoloxError
-from yolox.exp import Exp, get_exp
+from yolox.errors import UsageError, YoloxError
+from yolox.exp import Exp, exp_of_checkpoint, get_exp
 from yolox.export.open import Opened, Runtime, is_exported, open_model
 
 Main = Callable[[list[str] | None], int]
@@ -115,22 +114,4 @@ def load_experiment(args: argparse.Namespace, ckpt: str | None = None) -> Exp:
     if args.experiment_name:
         exp.exp_name = args.experiment_name
     exp.validate()
-    return exp
-
-
-def exp_of_checkpoint(path: str) -> Exp:
-    """The experiment that made a checkpoint, with the options it had then.
-
-    Raises ModelError where the checkpoint does not say.
-    """
-    stored = checkpoint.read(path).get("exp")
-    if stored is None:
-        raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
-    file, name = stored["file"], stored["name"]
-    if file is not None and not Path(file).is_file():
-        logger.warning("experiment file {} is not here: the options in the checkpoint serve", file)
-        file = None
-    exp = get_exp(file, name) if file is not None or name is not None else Exp()
-    for key, value in stored["options"].items():
-        setattr(exp, key, tuple(value) if isinstance(value, list) else value)
     return exp

@@ -8,7 +8,8 @@ from types import ModuleType
 from loguru import logger
 
 from yolox.config import nearest
-from yolox.errors import UsageError
+from yolox.engine import checkpoint
+from yolox.errors import ModelError, UsageError
 from yolox.exp.base import Exp
 from yolox.exp.options import option_types
 
@@ -36,6 +37,24 @@ def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> Exp:
     if "exp_name" not in vars(exp):
         exp.exp_name = path.stem
     _warn_of_typos(exp, path)
+    return exp
+
+
+def exp_of_checkpoint(path: str | Path) -> Exp:
+    """The experiment that made a checkpoint, with the options it had then.
+
+    Raises ModelError where the checkpoint does not say.
+    """
+    stored = checkpoint.read(path).get("exp")
+    if stored is None:
+        raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
+    file, name = stored["file"], stored["name"]
+    if file is not None and not Path(file).is_file():
+        logger.warning("experiment file {} is not here: the options in the checkpoint serve", file)
+        file = None
+    exp = get_exp(file, name) if file is not None or name is not None else Exp()
+    for key, value in stored["options"].items():
+        setattr(exp, key, tuple(value) if isinstance(value, list) else value)
     return exp
 
 

@@ -1,0 +1,141 @@
+"""`yolox benchmark MODEL...`: latency, memory and size, side by side.
+
+A model is a checkpoint, an ONNX or OpenVINO file (a peer's, too), or the name or file of an
+experiment (random weights: speed only). Every case runs in a process of its own; the cases of one
+batch and size take turns. Ctrl-C ends the measurement and keeps what is measured.
+"""
+
+import os
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+from loguru import logger
+
+from yolox.benchmark.cases import Case, Model, Plan, find_model
+from yolox.benchmark.prepare import prepare
+from yolox.benchmark.report import pareto, table, write_rows
+from yolox.benchmark.rounds import Row, measure
+from yolox.cli.common import INTERRUPTED, Parser, load_experiment
+from yolox.engine.launch import pick_device
+from yolox.errors import UsageError, YoloxError
+from yolox.eval.evaluate import evaluate
+from yolox.eval.predict import PredictOptions
+from yolox.exp import Exp
+from yolox.export.open import Runtime, is_exported, open_file, open_model
+
+AP_BATCH = 8
+
+
+def make_parser() -> Parser:
+    """The flags."""
+    parser = Parser("yolox benchmark", description=__doc__)
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("-f", "--exp_file", help="experiment of checkpoints that name none")
+    parser.add_argument("-n", "--name", help="the same by its name")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY VALUE", dest="opts")
+    parser.add_argument("--backend", nargs="+", default=["torch"], help="one or several")
+    parser.add_argument("--precision", nargs="+", default=["fp32"], help="fp32 bf16 fp16 int8")
+    parser.add_argument("--batch-size", "-b", nargs="+", type=int, default=[1])
+    parser.add_argument("--size", nargs="+", type=int, help="square sizes (default: each its own)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--at-once", type=int, default=6, help="processes in memory together")
+    parser.add_argument("--device", help="of the torch backends")
+    parser.add_argument("--calibration", help="folder of images for int8 of checkpoints")
+    parser.add_argument("--ap", action="store_true", help="evaluate each case, too")
+    parser.add_argument("--json", dest="json_file", help="write the rows to this file")
+    parser.add_argument("--picture", help="write AP against latency to this file (needs --ap)")
+    parser.add_argument("--work", help="keep exported files in this folder")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    args = make_parser().parse_args(argv)  # no KEY VALUE pairs: models stand in their place
+    if args.picture and not args.ap:
+        raise UsageError("--picture needs --ap")
+    if args.at_once < 2:
+        raise UsageError(f"--at-once {args.at_once} is less than 2")
+    plan = Plan(args.backend, args.precision, args.batch_size, args.threads, args.rounds)
+    models = _models(args)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(args.work or temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        cases = [case for model in models for case in prepare(model, plan, work, args.calibration)]
+        if not cases:
+            raise UsageError("nothing to measure: no backend runs these models so")
+        return _run(args, plan, cases)
+
+
+def _models(args: Namespace) -> list[Model]:
+    args.experiment_name = None
+    named = args.exp_file is not None or args.name is not None
+    found = []
+    for text in args.models:
+        for size in args.size or [None]:
+            exp = load_experiment(args) if named else None
+            model = find_model(text, exp, size)
+            if model.exp is not None and not named:
+                model.exp.merge(args.opts)
+                model.exp.validate()
+            found.append(model)
+    return found
+
+
+def _run(args: Namespace, plan: Plan, cases: list[Case]) -> int:
+    rows: list[Row] = []
+    code = 0
+    try:
+        for part in measure(cases, plan, str(pick_device(args.device)), args.at_once):
+            rows += part
+            _keep(args, rows)
+        if args.ap:
+            _evaluate(args, plan, rows)
+    except KeyboardInterrupt:
+        logger.error("interrupted: what is measured is kept")
+        code = INTERRUPTED
+    order = {case: number for number, case in enumerate(cases)}
+    rows.sort(key=lambda row: order[row.case])
+    _keep(args, rows)
+    print(table(rows))
+    if args.picture and pareto(Path(args.picture), rows):
+        logger.info("picture: {}", args.picture)
+    if code == 0 and all(row.error for row in rows):
+        raise YoloxError("none of the cases could be measured")
+    return code
+
+
+def _keep(args: Namespace, rows: list[Row]) -> None:
+    if args.json_file:
+        write_rows(Path(args.json_file), rows)
+
+
+def _evaluate(args: Namespace, plan: Plan, rows: list[Row]) -> None:
+    """AP of every model in every backend and precision, once for all batch sizes."""
+    found: dict[tuple[object, ...], float] = {}
+    for row in rows:
+        case = row.case
+        if row.error or case.model.exp is None or case.model.path is None:
+            continue
+        key = (case.file, case.backend, case.precision, case.model.size_hw)
+        if key not in found:
+            logger.info("evaluating {}", case.title)
+            found[key] = _accuracy(case, case.model.exp, plan, args)
+        row.ap = found[key]
+        _keep(args, rows)
+
+
+def _accuracy(case: Case, exp: Exp, plan: Plan, args: Namespace) -> float:
+    runtime = Runtime(case.backend, case.precision, pick_device(args.device), plan.threads)
+    size = case.model.size_hw
+    backend = (
+        open_file(case.file, runtime, case.model.info)
+        if is_exported(case.file)
+        else open_model(case.file, runtime, size, case.model.spec).backend
+    )
+    options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
+    batch = backend.info.batch or AP_BATCH
+    found = evaluate(backend, exp.get_eval_dataset(), size, batch, options)
+    assert found is not None  # one process
+    return found.metrics.AP
