@@ -52,7 +52,7 @@ class Plan:
         return [(b, p) for b in self.backends for p in self.precisions if p in ABLE[b]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model to measure.
 
@@ -73,7 +73,7 @@ class Model:
         return self.exp.detector_spec() if self.exp is not None else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One row before it is measured. file: what a worker opens, made from `model` if need be."""
 

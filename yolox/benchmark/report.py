@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from tabulate import tabulate
 
 from yolox.benchmark.rounds import Row
@@ -14,7 +15,7 @@ HEADERS = [
     "model", "backend", "precision", "batch", "size", "ms", "spread", "ratio", "in model",
     "images/s", "peak MB", "file MB", "params M", "not zero M", "GMACs", "AP",
 ]  # fmt: skip
-LARGEST_AREA = 1500.0  # of the biggest model's circle, in points squared
+LARGEST_AREA = 900.0  # of the biggest model's circle, in points squared
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -83,8 +84,11 @@ def pareto(path: Path, rows: Sequence[Row]) -> bool:
         xscale="log", xlabel=f"ms per batch of {smallest} (log), {shown[0].threads} threads",
         ylabel="COCO AP", title="Accuracy against latency; area: parameters",
     )  # fmt: skip
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
+    axes.margins(0.12)
     axes.grid(visible=True, alpha=0.3)
-    legend = axes.legend(loc="lower right", fontsize=8)
+    legend = axes.legend(loc="best", fontsize=8)
     for handle in legend.legend_handles:
         handle.set_sizes([60])  # type: ignore[union-attr]
     path.parent.mkdir(parents=True, exist_ok=True)

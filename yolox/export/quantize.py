@@ -105,6 +105,7 @@ class OnnxQuantizer(Quantizer):
                 extra_options={},
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
         ready, info = quantizer.model.model, self._info
         del ready.metadata_props[:]
         if self._nms:
@@ -112,6 +113,7 @@ class OnnxQuantizer(Quantizer):
             info = replace(info, output="detections", nms=nms_facts(self._nms))
         for key, value in info.to_metadata().items():
             ready.metadata_props.add(key=key, value=value)
+        self._onnx.checker.check_model(ready, full_check=True)
         save_onnx(ready, path)
 
 
