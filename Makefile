@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT := YOLOX_outputs/demo_p6
 
-.PHONY: venv demo test test-all check format bench clean
+.PHONY: venv web check-web demo test test-all check format bench clean
 
 venv: $(READY)
 
@@ -28,11 +28,27 @@ demo: $(READY)
 	@$(BIN)/python compress/report.py $(OUT)/sparse/report.json
 	@echo "pictures: $(OUT)/pictures"
 
+# The page of demo/web with a model of yours: make web CKPT=best_ckpt.pth [NAME=yolox-nano]
+web: $(READY) demo/web/node_modules
+	$(BIN)/python tools/export_onnx.py $(if $(CKPT),-c $(CKPT)) $(if $(NAME),-n $(NAME)) \
+		--nms --conf 0.05 --output-name demo/web/model.onnx
+	$(BIN)/python demo/web/serve.py
+
+demo/web/node_modules: demo/web/package-lock.json
+	cd demo/web && npm ci --silent
+	touch $@
+
+# The same page in headless Chromium, against ONNX Runtime in Python. Leaves a screenshot.
+check-web: $(READY) demo/web/node_modules
+	$(BIN)/python -m pip install --quiet "playwright>=1.40"
+	command -v chromium >/dev/null || apt-get install -y -q chromium
+	$(BIN)/python -m pytest -q -m web tests/web
+
 test: $(READY)
 	$(BIN)/python -m pytest -q
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(BIN)/python -m pytest -q -m "not gpu and not web"
 
 check: $(READY)
 	$(BIN)/ruff format --check .

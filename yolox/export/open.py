@@ -13,6 +13,7 @@ from yolox.backends.base import PRECISIONS
 from yolox.backends.onnx_runtime import PROVIDER, OnnxRuntimeBackend
 from yolox.backends.open_vino import OpenVinoBackend
 from yolox.config import DetectorSpec, nearest, to_dict
+from yolox.data.coco_classes import category_ids, class_labels
 from yolox.engine import checkpoint
 from yolox.engine.checkpoint import Restored
 from yolox.errors import UsageError
@@ -92,11 +93,14 @@ def open_model(
 
 def describe(restored: Restored) -> ModelInfo:
     """What a runtime must know of a checkpoint's model."""
+    classes = restored.spec.num_classes
     return ModelInfo(
-        restored.spec.num_classes, restored.spec.strides,
-        restored.class_names, restored.category_ids,
+        classes,
+        restored.spec.strides,
+        class_labels(classes, restored.class_names),
+        category_ids(classes, restored.category_ids),
         spec_hash=text_hash(to_dict(restored.spec)),
-    )  # fmt: skip
+    )
 
 
 def open_file(path: str | Path, runtime: Runtime, info: ModelInfo | None = None) -> Backend:
