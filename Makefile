@@ -63,6 +63,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/coco_engines.py
+	$(BIN)/python benchmarks/official_yolox.py
 
 clean:
 	rm -rf $(VENV) YOLOX_outputs *.egg-info build dist

@@ -56,9 +56,9 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Print median seconds per step for both memory layouts, measured in turns."""
-    import torch  # noqa: PLC0415 - after the environment is known
+    import torch
 
-    from yolox.exp import get_exp  # noqa: PLC0415
+    from yolox.exp import get_exp
 
     exp = get_exp(exp_name=args.name)
     torch.manual_seed(0)

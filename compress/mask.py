@@ -17,6 +17,7 @@ from compress.importance import CRITERIA, Criterion
 from yolox.cli.common import Parser, run
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
+from yolox.engine.checkpoint import lean
 from yolox.engine.masks import apply_masks
 from yolox.errors import ModelError, UsageError
 from yolox.exp import get_exp
@@ -24,8 +25,6 @@ from yolox.exp import get_exp
 SHARE = 0.49  # of the source system
 EXCLUDED = ("head",)
 NEARLY_EMPTY = 0.02  # a layer that keeps less than this share is named in a warning
-
-DESCRIPTION_KEYS = ("spec", "class_names", "category_ids", "exp")
 
 
 def maskable_weights(model: nn.Module, exclude: Sequence[str] = EXCLUDED) -> dict[str, Tensor]:
@@ -66,17 +65,6 @@ def make_masks(
         if mask.float().mean() < NEARLY_EMPTY:
             logger.warning("{} keeps {} of {} weights", name, int(mask.sum()), mask.numel())
     return masks
-
-
-def lean(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint without its training state: weights, masks and what describes them."""
-    masks = content.get("masks", {})
-    return {"model": content["model"], "masks": masks, **description(content)}
-
-
-def description(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says about its model: architecture, classes and experiment."""
-    return {key: content[key] for key in DESCRIPTION_KEYS if key in content}
 
 
 def mask_checkpoint(

@@ -1,13 +1,11 @@
 """What a stage of compression made of the model: accuracy, size and speed, all measured here."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from compress.mask import lean
 from yolox.backends import TorchBackend
 from yolox.engine import checkpoint
 from yolox.eval.evaluate import evaluate, without_nan
@@ -54,7 +52,16 @@ def measure_stages(
         backends[name] = TorchBackend(model, describe(restored), device)
         ap, ap50 = _accuracy(backends[name], exp) if evaluated else (None, None)
         stages.append(
-            Stage(name, ap, ap50, size.params, size.nonzero, size.macs, file_bytes(path), {})
+            Stage(
+                name,
+                ap,
+                ap50,
+                size.params,
+                size.nonzero,
+                size.macs,
+                checkpoint.weights_bytes(path),
+                {},
+            )
         )
     speeds = latency_ms(backends, random_images(1, exp.test_size))
     for stage in stages:
@@ -67,13 +74,3 @@ def _accuracy(backend: TorchBackend, exp: Exp) -> tuple[float, float]:
     found = evaluate(backend, exp.get_eval_dataset(), exp.test_size, 16, options)
     assert found is not None  # a single process is rank 0
     return found.metrics.AP, found.metrics.AP50
-
-
-def file_bytes(path: Path) -> int:
-    """Bytes of a checkpoint without its training state (that of a merged one is its file)."""
-    content = checkpoint.read(path)
-    if "sparse" in content:
-        return path.stat().st_size
-    buffer = io.BytesIO()
-    torch.save(lean(content), buffer)
-    return buffer.getbuffer().nbytes

@@ -13,9 +13,10 @@ import torch
 from loguru import logger
 from torch import nn
 
-from compress.mask import add_architecture, description, load_dense, named_architecture
+from compress.mask import add_architecture, load_dense, named_architecture
 from yolox.cli.common import Parser, run
 from yolox.engine import checkpoint
+from yolox.engine.checkpoint import description
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.errors import UsageError
 from yolox.models.complexity import count_nonzero

@@ -14,7 +14,15 @@ function say(text, failed = false) {
   document.body.dataset.state = failed ? "error" : document.body.dataset.state ?? "";
 }
 
-async function run(source) {
+let turn = Promise.resolve();
+
+/** Pictures are looked at one after the other: the model runs once at a time. */
+function run(source) {
+  turn = turn.then(() => look(source));
+  return turn;
+}
+
+async function look(source) {
   document.body.dataset.state = "busy";
   say("Looking …");
   try {
@@ -66,14 +74,16 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   document.body.addEventListener(kind, (event) => {
     event.preventDefault();
     canvas.classList.toggle("drop", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files[0]) run(event.dataTransfer.files[0]);
+    if (kind === "drop" && detector && event.dataTransfer.files[0]) run(event.dataTransfer.files[0]);
   });
 }
 
+by("file").disabled = true;
 try {
   detector = await loadDetector(parameters.get("model") ?? "model.onnx");
   const { num_classes: classes, size_hw: [height, width], precision } = detector.info;
   by("model").textContent = `${classes} classes, ${height} × ${width}, ${precision}`;
+  by("file").disabled = false;
   document.body.dataset.state = "ready";
   if (parameters.has("image")) await run(await (await fetch(parameters.get("image"))).blob());
 } catch (error) {

@@ -43,3 +43,10 @@ def run_training(
     exp.get_criterion = recording
     settings = {"batch_size": 4, "logger": "none", **known}
     return losses, train(exp, RunOptions(**settings))
+
+
+def error_line(capsys):
+    """The one line that a failed command logged as an error."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if "| ERROR" in line]
+    assert len(lines) == 1
+    return lines[0]

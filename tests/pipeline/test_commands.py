@@ -12,13 +12,13 @@ import torch
 from compress.mask import main as mask_main
 from compress.merge import main as merge_main
 from compress.prune import main as prune_main
+from tests.pipeline.runs import error_line
 from yolox.cli.__main__ import dispatch
 from yolox.cli.common import run
 from yolox.cli.demo import main as demo_main
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.train import main as train_main
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.exp import get_exp
 
@@ -34,38 +34,20 @@ def data(tmp_path, synthetic_dir):
     return folder
 
 
-@pytest.fixture
-def ckpt(tmp_path, tiny_exp):
-    """A dense checkpoint of the tiny experiment with random weights."""
-    exp = get_exp(exp_file=str(tiny_exp))
-    path = tmp_path / "dense.pth"
-    spec = to_dict(exp.detector_spec())
-    origin = {"file": str(tiny_exp), "name": None, "options": exp.options()}
-    content = {"model": exp.get_model().state_dict(), "spec": spec, "exp": origin}
-    checkpoint.save(path, content)
-    return path
-
-
 def _train(tiny_exp, *words):
     return run(train_main, [*CPU, "-f", str(tiny_exp), "-b", "4", "-l", "none", *words])
 
 
-def _error_line(capsys):
-    lines = [line for line in capsys.readouterr().err.splitlines() if "| ERROR" in line]
-    assert len(lines) == 1
-    return lines[0]
-
-
 def test_missing_data_folder(tiny_exp, capsys):
     assert _train(tiny_exp, "data_dir", "/nowhere") == 3
-    assert "data folder /nowhere does not exist" in _error_line(capsys)
+    assert "data folder /nowhere does not exist" in error_line(capsys)
 
 
 def test_json_cut_in_half(tiny_exp, data, capsys):
     path = data / "annotations/instances_train2017.json"
     path.write_text(path.read_text()[: path.stat().st_size // 2])
     assert _train(tiny_exp, "data_dir", str(data)) == 3
-    line = _error_line(capsys)
+    line = error_line(capsys)
     assert "instances_train2017.json: not valid JSON" in line
 
 
@@ -75,7 +57,7 @@ def test_image_cut_in_half(tiny_exp, data, capsys, workers):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
     assert _train(tiny_exp, "data_dir", str(data), "data_num_workers", workers) == 3
-    line = _error_line(capsys)
+    line = error_line(capsys)
     assert "train2017" in line
     assert "the file is cut off after" in line
 
@@ -86,21 +68,21 @@ def test_unknown_class_id(tiny_exp, data, capsys):
     content["annotations"][3]["category_id"] = 99
     path.write_text(json.dumps(content))
     assert _train(tiny_exp, "data_dir", str(data)) == 3
-    line = _error_line(capsys)
+    line = error_line(capsys)
     assert "unknown_category: annotation" in line
     assert "category_id 99" in line
 
 
 def test_class_count_that_does_not_fit(tiny_exp, capsys):
     assert _train(tiny_exp, "num_classes", "3") == 2
-    assert "num_classes 3 does not fit the 8 categories" in _error_line(capsys)
+    assert "num_classes 3 does not fit the 8 categories" in error_line(capsys)
 
 
 def test_checkpoint_of_another_architecture(tiny_exp, tmp_path, capsys):
     path = tmp_path / "shallow.pth"
     torch.save({"model": get_exp(exp_file=str(tiny_exp)).get_model().state_dict()}, path)
     assert _train(tiny_exp, "-c", str(path), "depth", "0.67") == 4
-    line = _error_line(capsys)
+    line = error_line(capsys)
     assert "is of another architecture: missing" in line
     assert "first: backbone.backbone.dark2" in line
 
@@ -113,18 +95,18 @@ def test_pickle_that_would_run_code(tiny_exp, tmp_path, capsys):
     path = tmp_path / "evil.pth"
     torch.save({"model": Evil()}, path)
     assert run(eval_main, [*CPU, "-f", str(tiny_exp), "-c", str(path)]) == 4
-    assert "refused" in _error_line(capsys)
+    assert "refused" in error_line(capsys)
     assert not (tmp_path / "ran").exists()
 
 
 def test_input_size_that_strides_do_not_divide(tiny_exp, capsys):
     assert _train(tiny_exp, "input_size", "(65, 64)") == 2
-    assert "input_size (65, 64) is not a multiple of 32" in _error_line(capsys)
+    assert "input_size (65, 64) is not a multiple of 32" in error_line(capsys)
 
 
 def test_misspelt_option(tiny_exp, capsys):
     assert _train(tiny_exp, "max_epochs", "3") == 2
-    assert "unknown option 'max_epochs'; did you mean 'max_epoch'?" in _error_line(capsys)
+    assert "unknown option 'max_epochs'; did you mean 'max_epoch'?" in error_line(capsys)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +122,13 @@ def test_misspelt_option(tiny_exp, capsys):
 )
 def test_wrong_flags(tiny_exp, capsys, words, said):
     assert run(train_main, [*CPU, "-f", str(tiny_exp), "-b", "4", *words]) == 2
-    assert said in _error_line(capsys)
+    assert said in error_line(capsys)
 
 
 def test_resume_without_a_checkpoint(tiny_exp, capsys):
     words = [*CPU, "-f", str(tiny_exp), "-b", "4", "-l", "none", "--resume"]
     assert run(train_main, words) == 4
-    assert "latest_ckpt.pth does not exist" in _error_line(capsys)
+    assert "latest_ckpt.pth does not exist" in error_line(capsys)
 
 
 def test_a_bug_keeps_its_traceback_and_exits_1(capsys):
@@ -185,7 +167,7 @@ def test_whole_compression_and_what_reads_it(tiny_exp, ckpt, tmp_path, capsys):
     assert len(list(pictures.glob("*.jpg"))) == 2
 
     assert run(train_main, [*CPU, "-f", str(tiny_exp), "-b", "4", "-c", merged]) == 4
-    assert "merged" in _error_line(capsys)
+    assert "merged" in error_line(capsys)
     assert run(mask_main, ["--ckpt", merged, "--out", str(tmp_path)]) == 4
 
 
@@ -215,7 +197,7 @@ def test_mask_and_merge_alone(ckpt, tmp_path):
 def test_wrong_compression(ckpt, tmp_path, capsys, words, code, said):
     out = tmp_path / "sparse"
     assert run(prune_main, ["--ckpt", str(ckpt), "--out", str(out), *CPU, *words]) == code
-    assert said in _error_line(capsys)
+    assert said in error_line(capsys)
     assert not out.exists()
 
 
@@ -223,7 +205,7 @@ def test_checkpoint_that_names_no_experiment(tiny_exp, tmp_path, capsys):
     path = tmp_path / "plain.pth"
     torch.save({"model": get_exp(exp_file=str(tiny_exp)).get_model().state_dict()}, path)
     assert run(prune_main, ["--ckpt", str(path)]) == 4
-    assert "name it with -f or -n" in _error_line(capsys)
+    assert "name it with -f or -n" in error_line(capsys)
 
 
 def _config(tmp_path, ckpt, data_dir, **changes):
@@ -260,14 +242,14 @@ def test_deployment_without_annotations(ckpt, synthetic_dir, tmp_path, capsys):
 )
 def test_wrong_deployment(ckpt, synthetic_dir, tmp_path, capsys, changes, code, said):
     assert run(deploy_main, _config(tmp_path, ckpt, synthetic_dir, **changes)) == code
-    assert said in _error_line(capsys)
+    assert said in error_line(capsys)
 
 
 def test_commands_are_found_by_name(capsys):
     assert run(dispatch, ["--help"]) == 0
     assert "compress" in capsys.readouterr().out
     assert run(dispatch, ["evaluate"]) == 2
-    assert "did you mean 'eval'" in _error_line(capsys)
+    assert "did you mean 'eval'" in error_line(capsys)
 
 
 @pytest.mark.parametrize(

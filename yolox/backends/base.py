@@ -120,7 +120,7 @@ def require_extra(module: str, backend: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"{backend} needs the package {module.split('.')[0]}, which is not installed "
-            f"({error}): pip install 'yolox-compress[{backend}]'"
+            f"({error}): pip install -e '.[{backend}]'"
         ) from error
 
 

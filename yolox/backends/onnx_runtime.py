@@ -90,4 +90,7 @@ def make_session(model: str | bytes, threads: int = 0, provider: str = PROVIDER)
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.force_spinning_stop", "1")
     fall_back = [PROVIDER] if provider != PROVIDER else []
-    return runtime.InferenceSession(model, options, providers=[provider, *fall_back])
+    session = runtime.InferenceSession(model, options, providers=[provider, *fall_back])
+    if session.get_providers()[0] != provider:
+        raise UsageError(f"provider {provider} did not start: are its libraries installed?")
+    return session

@@ -50,6 +50,13 @@ class OpenVinoBackend(Backend):
             self._model = core.compile_model(model, device, settings)
         except RuntimeError as error:
             raise UsageError(f"OpenVINO on {device}: {_reason(error)}") from error
+        self._require_precision()
+
+    def _require_precision(self) -> None:
+        """Raises UsageError where the device computes in another precision than asked for."""
+        chosen = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if self.precision in ("bf16", "fp16") and chosen != HINTS[self.precision]:
+            raise UsageError(f"OpenVINO computes in {chosen} here, not in {self.precision}")
 
     @property
     def device(self) -> str:
@@ -89,6 +96,12 @@ def write_model(vino: Any, model: Any, path: Path, info: ModelInfo) -> None:
     for key, value in info.to_metadata().items():
         model.set_rt_info(value, [METADATA, key])
     vino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def read_info(path: str | Path) -> ModelInfo:
+    """What an .xml file says about itself. Raises ModelError."""
+    core = require_extra("openvino", "openvino").Core()
+    return ModelInfo.from_metadata(_metadata(read_model(core, path), path), path)
 
 
 def _metadata(model: Any, path: str | Path) -> dict[str, str]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolox.backends.base import BACKENDS, PRECISIONS, ModelInfo, require_extra
+from yolox.backends.open_vino import read_info
 from yolox.config import DetectorSpec, nearest
 from yolox.errors import ModelError, UsageError
 from yolox.exp import Exp, exp_of_checkpoint, get_exp
-from yolox.export.open import FILE_BACKENDS, is_exported
+from yolox.export.open import is_exported, require_classes
 from yolox.models.complexity import Complexity
 
 # What can be combined; int8 of a checkpoint is quantised on the way, every layer of it.
@@ -23,9 +24,12 @@ DEFAULT_SIZE = 640  # of exported files that take any size, where none is named
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure of each model. Raises UsageError for unknown names and impossible numbers."""
+    """What to measure of each model. Raises UsageError for unknown names and impossible numbers.
 
-    backends: Sequence[str] = ("torch",)
+    backends: None takes each file's own (torch for checkpoints).
+    """
+
+    backends: Sequence[str] | None = None
     precisions: Sequence[str] = ("fp32",)
     batches: Sequence[int] = (1,)
     threads: int = 1
@@ -33,7 +37,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for kind, given, known in (
-            ("backend", self.backends, BACKENDS),
+            ("backend", self.backends or (), BACKENDS),
             ("precision", self.precisions, PRECISIONS),
         ):
             for name in given:
@@ -47,9 +51,10 @@ class Plan:
                 if value < 1:
                     raise UsageError(f"{key} {value} is not positive")
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """Backends with the precisions that each can compute in."""
-        return [(b, p) for b in self.backends for p in self.precisions if p in ABLE[b]]
+    def pairs(self, able: Sequence[str] = ("torch",)) -> list[tuple[str, str]]:
+        """Backends with the precisions that each can compute in. able: a file's own come first."""
+        backends = self.backends or able[:1]
+        return [(b, p) for b in backends for p in self.precisions if p in ABLE[b]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,7 @@ class Model:
     """A model to measure.
 
     path: a checkpoint or an exported file; None for an experiment with random weights (speed only).
+    own: whether an exported file is ours, so that its predictions can be evaluated.
     exp: where the architecture and the data come from; None for exported files without one.
     info: what an exported file of somebody else's is taken for.
     """
@@ -66,6 +72,7 @@ class Model:
     exp: Exp | None
     size_hw: tuple[int, int]
     info: ModelInfo | None = None
+    own: bool = True
 
     @property
     def spec(self) -> DetectorSpec | None:
@@ -93,11 +100,12 @@ class Case:
         return f"{what}, batch {self.batch}, {height} x {width}"
 
 
-def find_model(text: str, exp: Exp | None, size: int | None) -> Model:
+def find_model(text: str, exp: Exp | None, size: int | None, opts: Sequence[str] = ()) -> Model:
     """A model by its file, or by the file or name of an experiment.
 
     exp: the experiment named on the command line, for files that do not name theirs. size: square,
-    in pixels; None takes the experiment's. Raises UsageError, ModelError.
+    in pixels; None takes the experiment's. opts: KEY VALUE pairs for experiments found here.
+    Raises UsageError, ModelError.
     """
     path = Path(text)
     square = (size, size) if size else None
@@ -105,19 +113,14 @@ def find_model(text: str, exp: Exp | None, size: int | None) -> Model:
         return _exported(path, exp, square)
     if path.suffix == ".py" or not (path.is_file() or path.suffix):
         found = get_exp(text) if path.suffix == ".py" else get_exp(None, text)
-        return Model(found.exp_name, None, _checked(found, square), square or found.test_size)
-    found = exp or exp_of_checkpoint(path)
-    return Model(path.stem, path, _checked(found, square), square or found.test_size)
+        found = _checked(found, square, opts)
+        return Model(found.exp_name, None, found, found.test_size)
+    found = _checked(exp or exp_of_checkpoint(path), square, () if exp else opts)
+    return Model(path.stem, path, found, found.test_size)
 
 
-def runs_on(model: Model, backend: str) -> bool:
-    """Whether a backend reads the model's file (a checkpoint becomes what is needed)."""
-    if model.path is None or not is_exported(model.path):
-        return True
-    return backend in FILE_BACKENDS[model.path.suffix]
-
-
-def _checked(exp: Exp, square: tuple[int, int] | None) -> Exp:
+def _checked(exp: Exp, square: tuple[int, int] | None, opts: Sequence[str]) -> Exp:
+    exp.merge(list(opts))
     if square is not None:
         exp.test_size = square
     exp.validate()
@@ -128,20 +131,22 @@ def _exported(path: Path, exp: Exp | None, square: tuple[int, int] | None) -> Mo
     """An exported file of ours, or of anybody's that takes one image tensor."""
     if not path.is_file():
         raise ModelError(f"model {path} does not exist")
-    info = None
-    fixed = None
-    if path.suffix == ".onnx":
-        info = _stated(path)
-        fixed = info.size_hw
+    info, own = (read_info(path), True) if path.suffix == ".xml" else _stated(path)
+    fixed = info.size_hw
     wanted = square or (exp.test_size if exp is not None else None)
     if fixed is not None and square is not None and tuple(fixed) != square:
         raise UsageError(f"{path} has the fixed size {tuple(fixed)}, not {square}")
     size = fixed or wanted or (DEFAULT_SIZE, DEFAULT_SIZE)
-    return Model(path.name, path, exp, (size[0], size[1]), info)
+    if exp is not None and own:
+        require_classes(info, exp.num_classes, path)
+    return Model(path.name, path, exp, (size[0], size[1]), info, own)
 
 
-def _stated(path: Path) -> ModelInfo:
-    """Our metadata, or for another's file what its input says. Raises ModelError."""
+def _stated(path: Path) -> tuple[ModelInfo, bool]:
+    """Our metadata, or for another's file what its input says; whether it is ours.
+
+    Raises ModelError.
+    """
     onnx = require_extra("onnx", "onnx")
     try:
         content = onnx.load(str(path), load_external_data=False)
@@ -149,7 +154,7 @@ def _stated(path: Path) -> ModelInfo:
         raise ModelError(f"model {path} is not an ONNX file: {type(error).__name__}") from error
     metadata = {item.key: item.value for item in content.metadata_props}
     if any(key.startswith("yolox.") for key in metadata):
-        return ModelInfo.from_metadata(metadata, path)
+        return ModelInfo.from_metadata(metadata, path), True
     inputs = content.graph.input
     dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     if len(inputs) != 1 or len(dims) != 4 or dims[1] not in (0, 3):
@@ -157,4 +162,4 @@ def _stated(path: Path) -> ModelInfo:
             f"model {path} is not a detector: its input is {dims}, not one tensor [B, 3, H, W]"
         )
     size = (dims[2], dims[3]) if dims[2] and dims[3] else None
-    return ModelInfo(1, (1,), size_hw=size, batch=dims[0] or None)
+    return ModelInfo(1, (1,), size_hw=size, batch=dims[0] or None), False

@@ -8,7 +8,7 @@ from loguru import logger
 from torch import Tensor, nn
 
 from yolox.backends import ModelInfo
-from yolox.benchmark.cases import Case, Model, Plan, runs_on
+from yolox.benchmark.cases import Case, Model, Plan
 from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.errors import DataError
@@ -16,7 +16,7 @@ from yolox.exp import Exp
 from yolox.export.calibration import calibration_images, drawn_images, folder_images
 from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import describe, is_exported
+from yolox.export.open import FILE_BACKENDS, describe, is_exported
 from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer
 from yolox.models.complexity import Complexity, complexity
 from yolox.models.fuse import fuse
@@ -25,37 +25,51 @@ CALIBRATION_IMAGES = 32
 
 
 def prepare(model: Model, plan: Plan, work: Path, calibration: str | None) -> list[Case]:
-    """The cases of a model, and their files in `work`.
+    """The cases of a model; their files are made anew in `work`, a folder of this model's own.
 
     calibration: folder of images for int8 (None: the experiment's training images, else drawn ones,
-    which are as good for speed).
+    which are as good for speed). What was asked for and cannot be is named in a warning.
     """
+    work.mkdir(parents=True, exist_ok=True)
     if model.path is not None and is_exported(model.path):
         return _exported_cases(model, model.path, plan)
     assert model.exp is not None  # only exported files may lack one
+    pairs = plan.pairs()
+    for backend in plan.backends or ("torch",):
+        left = [p for p in plan.precisions if (backend, p) not in pairs]
+        if left:
+            logger.warning("{}: {} cannot compute in {}", model.name, backend, ", ".join(left))
     maker = _Maker(model, model.exp, work, calibration)
     return [
-        Case(model, file, backend, precision, batch, maker.size, sum(map(_bytes, _parts(file))))
-        for backend, precision in plan.pairs()
+        Case(model, file, backend, precision, batch, maker.size, maker.bytes(file))
+        for backend, precision in pairs
         for file in [maker.file(backend, precision)]
         for batch in plan.batches
     ]
 
 
 def _exported_cases(model: Model, path: Path, plan: Plan) -> list[Case]:
-    own = model.info.precision if model.info else "fp32"
+    """An exported file keeps its precision and its batch size."""
+    assert model.info is not None
+    able, own = FILE_BACKENDS[path.suffix], model.info.precision
+    fitting = [
+        (backend, precision if own == "fp32" else own)
+        for backend in plan.backends or able[:1]
+        if backend in able
+        for precision in plan.precisions
+        if own != "fp32" or precision == "fp32" or (precision == "bf16" and backend == "openvino")
+    ]
+    batches = [batch for batch in plan.batches if model.info.batch in (None, batch)]
+    for batch in set(plan.batches) - set(batches):
+        logger.warning("{} has batch size {}, not {}", path, model.info.batch, batch)
+    if not fitting:
+        logger.warning("{} ({}) runs in none of the ways asked for", path, own)
     size = graph_size(path, model.size_hw)
-    pairs = dict.fromkeys(
-        (backend, own if own in ("int8", "fp16") else precision)
-        for backend, precision in plan.pairs()
-        if runs_on(model, backend) and (own != "fp32" or precision in ("fp32", "bf16"))
-    )
-    if not pairs:
-        logger.warning("{}: none of the backends asked for runs it", path)
+    total = sum(part.stat().st_size for part in _parts(path))
     return [
-        Case(model, path, backend, precision, batch, size, sum(map(_bytes, _parts(path))))
-        for backend, precision in pairs
-        for batch in plan.batches
+        Case(model, path, backend, precision, batch, size, total)
+        for backend, precision in dict.fromkeys(fitting)
+        for batch in batches
     ]
 
 
@@ -71,12 +85,13 @@ class _Maker:
         self._info: ModelInfo = describe(restored)
         self.size: Complexity = complexity(self._module, model.size_hw)
         self._graph: Any = None
+        self._made: set[Path] = set()
 
     def _random(self, exp: Exp) -> Path:
         """A checkpoint of random weights. Batch norm keeps its activations in a sane range."""
         torch.manual_seed(0)
         content = {"model": exp.get_model().state_dict(), "spec": to_dict(exp.detector_spec())}
-        path = self._work / f"{self._name}.random.pth"
+        path = self._work / "random.pth"
         checkpoint.save(path, content)
         return path
 
@@ -87,11 +102,18 @@ class _Maker:
         quantised = precision == "int8"
         suffix = ".xml" if quantised and backend == "openvino" else ".onnx"
         kind = precision if quantised or precision == "fp16" else "fp32"
-        path = self._work / f"{self._name}.{kind}{suffix}"
-        if not path.is_file():
+        path = self._work / f"{self._name.replace('/', '_')}.{kind}{suffix}"
+        if path not in self._made:
             logger.info("{}: making {}", self._name, path.name)
             self._make(path, kind)
+            self._made.add(path)
         return path
+
+    def bytes(self, file: Path) -> int:
+        """Of the weights: a checkpoint's training state does not count."""
+        if not is_exported(file):
+            return checkpoint.weights_bytes(file)
+        return sum(part.stat().st_size for part in _parts(file))
 
     def _make(self, path: Path, kind: str) -> None:
         graph = GraphSpec(self._size_hw, dynamic_batch=True, half=kind == "fp16")
@@ -124,7 +146,3 @@ class _Maker:
 
 def _parts(path: Path) -> list[Path]:
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-
-
-def _bytes(path: Path) -> int:
-    return path.stat().st_size

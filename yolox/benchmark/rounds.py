@@ -34,6 +34,7 @@ class Row:
 
     case: Case
     threads: int
+    device: str = "cpu"
     latency_ms: float = math.nan
     spread: float = math.nan
     ratio: float = math.nan
@@ -49,6 +50,7 @@ class Row:
         values = {
             "model": case.model.name, "backend": case.backend, "precision": case.precision,
             "batch": case.batch, "size": list(case.model.size_hw), "threads": self.threads,
+            "device": self.device,
             "latency_ms": self.latency_ms, "spread": self.spread, "ratio": self.ratio,
             "ratio_in_model": self.ratio_in_model, "peak_mb": self.peak_mb,
             "file_bytes": case.file_bytes, "params": case.size.params,
@@ -90,7 +92,7 @@ def measure(cases: Sequence[Case], plan: Plan, device: str, at_once: int) -> Ite
         first = rows[0].latency_ms
         for row in rows:
             row.ratio = row.latency_ms / first
-            own = (row.case.model.name, row.case.batch, row.case.model.size_hw)
+            own = (row.case.model, row.case.batch)
             row.ratio_in_model = row.ratio / base.setdefault(own, row.ratio)
         yield [row for row in rows if row.case not in seen]
         seen.update(split)
@@ -99,7 +101,7 @@ def measure(cases: Sequence[Case], plan: Plan, device: str, at_once: int) -> Ite
 
 
 def _measure_split(split: Sequence[Case], plan: Plan, device: str) -> tuple[list[Row], bool]:
-    rows = [Row(case, plan.threads) for case in split]
+    rows = [Row(case, plan.threads, _device(case, device)) for case in split]
     workers: dict[int, Worker] = {}
     spent: dict[int, list[list[float]]] = {number: [] for number in range(len(rows))}
     interrupted = False
@@ -114,19 +116,29 @@ def _measure_split(split: Sequence[Case], plan: Plan, device: str) -> tuple[list
                     del workers[number]
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        for worker in workers.values():
+            worker.close()
     for number, row in enumerate(rows):
         _summarise(row, spent[number])
-    for worker in workers.values():
-        worker.close()
     return rows, interrupted
 
 
 def _open(workers: dict[int, Worker], number: int, case: Case, plan: Plan, device: str) -> None:
-    workers[number] = Worker(
-        Order(
-            case.file, case.backend, case.precision, case.batch, case.model.size_hw, plan.threads,
-            device, case.model.spec, case.model.info,
-        )
+    workers[number] = Worker(order_of(case, plan, device))
+
+
+def _device(case: Case, device: str) -> str:
+    """Only torch computes elsewhere than on the CPU here."""
+    return device if case.backend in ("torch", "compile") else "cpu"
+
+
+def order_of(case: Case, plan: Plan, device: str) -> Order:
+    """What a worker needs to know of a case."""
+    model = case.model
+    return Order(
+        case.file, case.backend, case.precision, case.batch, model.size_hw, plan.threads, device,
+        model.spec if model.own else None, None if model.own else model.info,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from yolox.config import DetectorSpec
 from yolox.engine.log import peak_memory_mb
 from yolox.errors import YoloxError
 from yolox.eval.latency import random_images
-from yolox.export.open import Runtime, is_exported, open_file, open_model
+from yolox.export.open import Runtime, open_model
 
 WARMUP = 3
 FAILED = "failed"
@@ -55,7 +55,10 @@ class Worker:
 
         Raises YoloxError where the worker has died.
         """
-        self._pipe.send(count)
+        try:
+            self._pipe.send(count)
+        except OSError as error:
+            raise self._death() from error
         found: tuple[list[float], float] = self._answer()
         return found
 
@@ -68,12 +71,17 @@ class Worker:
             self._process.kill()
             self._process.join()
 
+    def _death(self) -> YoloxError:
+        self._process.join(timeout=5)
+        code = self._process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return YoloxError(f"the worker died ({how}): out of memory? (--at-once keeps fewer)")
+
     def _answer(self) -> Any:
         try:
             answer = self._pipe.recv()
-        except EOFError as error:
-            self._process.join()
-            raise YoloxError(f"the worker died (exit code {self._process.exitcode})") from error
+        except (EOFError, OSError) as error:
+            raise self._death() from error
         if isinstance(answer, tuple) and answer[0] == FAILED:
             self.close()
             raise YoloxError(answer[1])
@@ -84,7 +92,8 @@ def serve(pipe: Connection, order: Order) -> None:
     """The process: opens the model, warms it up, then times what it is asked to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     try:
-        backend, images = _open(order)
+        torch.set_num_threads(order.threads)
+        backend, images = open_order(order), random_images(order.batch, order.size_hw)
         for _ in range(WARMUP):
             backend(images)
         pipe.send("ready")
@@ -98,15 +107,11 @@ def serve(pipe: Connection, order: Order) -> None:
         pipe.send((FAILED, traceback.format_exc()))
 
 
-def _open(order: Order) -> tuple[Backend, Tensor]:
-    torch.set_num_threads(order.threads)
+def open_order(order: Order) -> Backend:
+    """The backend that an order names. Raises YoloxError."""
     runtime = Runtime(order.backend, order.precision, torch.device(order.device), order.threads)
-    backend = (
-        open_file(order.file, runtime, order.info)
-        if is_exported(order.file)
-        else open_model(order.file, runtime, order.size_hw, order.spec).backend
-    )
-    return backend, random_images(order.batch, order.size_hw)
+    opened = open_model(order.file, runtime, order.size_hw, order.spec, info=order.info)
+    return opened.backend
 
 
 def _timed(backend: Backend, images: Tensor, count: int) -> list[float]:
@@ -122,7 +127,8 @@ def _timed(backend: Backend, images: Tensor, count: int) -> list[float]:
 def _peak_mb(order: Order) -> float:
     """Of the process itself: `ru_maxrss` would include the parent's at the time of the fork."""
     status = Path("/proc/self/status")
-    if order.device != "cpu" or not status.is_file():
+    on_device = order.device != "cpu" and order.backend in ("torch", "compile")
+    if on_device or not status.is_file():
         return peak_memory_mb(torch.device(order.device))
     line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
     return int(line.split()[1]) / 2**10

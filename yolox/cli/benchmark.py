@@ -8,6 +8,7 @@ batch and size take turns. Ctrl-C ends the measurement and keeps what is measure
 import os
 import tempfile
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
@@ -15,14 +16,14 @@ from loguru import logger
 from yolox.benchmark.cases import Case, Model, Plan, find_model
 from yolox.benchmark.prepare import prepare
 from yolox.benchmark.report import pareto, table, write_rows
-from yolox.benchmark.rounds import Row, measure
+from yolox.benchmark.rounds import Row, measure, order_of
+from yolox.benchmark.worker import open_order
 from yolox.cli.common import INTERRUPTED, Parser, load_experiment
+from yolox.data.coco import CocoDataset
 from yolox.engine.launch import pick_device
 from yolox.errors import UsageError, YoloxError
 from yolox.eval.evaluate import evaluate
 from yolox.eval.predict import PredictOptions
-from yolox.exp import Exp
-from yolox.export.open import Runtime, is_exported, open_file, open_model
 
 AP_BATCH = 8
 
@@ -34,7 +35,7 @@ def make_parser() -> Parser:
     parser.add_argument("-f", "--exp_file", help="experiment of checkpoints that name none")
     parser.add_argument("-n", "--name", help="the same by its name")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY VALUE", dest="opts")
-    parser.add_argument("--backend", nargs="+", default=["torch"], help="one or several")
+    parser.add_argument("--backend", nargs="+", help="one or several (default: each file's own)")
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="fp32 bf16 fp16 int8")
     parser.add_argument("--batch-size", "-b", nargs="+", type=int, default=[1])
     parser.add_argument("--size", nargs="+", type=int, help="square sizes (default: each its own)")
@@ -61,24 +62,30 @@ def main(argv: list[str] | None = None) -> int:
     models = _models(args)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work or temporary)
-        work.mkdir(parents=True, exist_ok=True)
-        cases = [case for model in models for case in prepare(model, plan, work, args.calibration)]
+        cases = [
+            case
+            for number, model in enumerate(models)
+            for case in prepare(model, plan, work / str(number), args.calibration)
+        ]
         if not cases:
             raise UsageError("nothing to measure: no backend runs these models so")
         return _run(args, plan, cases)
 
 
 def _models(args: Namespace) -> list[Model]:
+    """The models by name; those of one name get their folder's name, or a number, before it."""
     args.experiment_name = None
     named = args.exp_file is not None or args.name is not None
-    found = []
+    found: list[Model] = []
     for text in args.models:
         for size in args.size or [None]:
             exp = load_experiment(args) if named else None
-            model = find_model(text, exp, size)
-            if model.exp is not None and not named:
-                model.exp.merge(args.opts)
-                model.exp.validate()
+            model = find_model(text, exp, size, args.opts)
+            namesakes = [m for m in found if m.name == model.name and m.path != model.path]
+            if namesakes and model.path is not None:
+                model = replace(model, name=f"{model.path.resolve().parent.name}/{model.name}")
+            if any(m.name == model.name and m.path != model.path for m in found):
+                model = replace(model, name=f"{len(found) + 1}:{model.name}")
             found.append(model)
     return found
 
@@ -87,11 +94,12 @@ def _run(args: Namespace, plan: Plan, cases: list[Case]) -> int:
     rows: list[Row] = []
     code = 0
     try:
+        datasets = _datasets(cases) if args.ap else {}
         for part in measure(cases, plan, str(pick_device(args.device)), args.at_once):
             rows += part
             _keep(args, rows)
         if args.ap:
-            _evaluate(args, plan, rows)
+            _evaluate(args, plan, rows, datasets)
     except KeyboardInterrupt:
         logger.error("interrupted: what is measured is kept")
         code = INTERRUPTED
@@ -106,36 +114,48 @@ def _run(args: Namespace, plan: Plan, cases: list[Case]) -> int:
     return code
 
 
+def _datasets(cases: list[Case]) -> dict[Model, CocoDataset]:
+    """The validation sets, opened before the work starts. Raises DataError, UsageError."""
+    return {
+        case.model: case.model.exp.get_eval_dataset()
+        for case in cases
+        if case.model.exp is not None and case.model.path is not None and case.model.own
+    }
+
+
 def _keep(args: Namespace, rows: list[Row]) -> None:
     if args.json_file:
         write_rows(Path(args.json_file), rows)
 
 
-def _evaluate(args: Namespace, plan: Plan, rows: list[Row]) -> None:
+def _evaluate(
+    args: Namespace, plan: Plan, rows: list[Row], datasets: dict[Model, CocoDataset]
+) -> None:
     """AP of every model in every backend and precision, once for all batch sizes."""
-    found: dict[tuple[object, ...], float] = {}
+    found: dict[tuple[object, ...], float | None] = {}
     for row in rows:
         case = row.case
-        if row.error or case.model.exp is None or case.model.path is None:
+        if row.error or case.model not in datasets:
             continue
-        key = (case.file, case.backend, case.precision, case.model.size_hw)
+        key = (case.model, case.backend, case.precision)
         if key not in found:
             logger.info("evaluating {}", case.title)
-            found[key] = _accuracy(case, case.model.exp, plan, args)
+            found[key] = _accuracy(args, plan, case, datasets[case.model])
         row.ap = found[key]
         _keep(args, rows)
 
 
-def _accuracy(case: Case, exp: Exp, plan: Plan, args: Namespace) -> float:
-    runtime = Runtime(case.backend, case.precision, pick_device(args.device), plan.threads)
-    size = case.model.size_hw
-    backend = (
-        open_file(case.file, runtime, case.model.info)
-        if is_exported(case.file)
-        else open_model(case.file, runtime, size, case.model.spec).backend
-    )
-    options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
-    batch = backend.info.batch or AP_BATCH
-    found = evaluate(backend, exp.get_eval_dataset(), size, batch, options)
+def _accuracy(args: Namespace, plan: Plan, case: Case, dataset: CocoDataset) -> float | None:
+    """AP of a case; None, and a word about it, where the evaluation fails."""
+    exp = case.model.exp
+    assert exp is not None  # it has a data set
+    try:
+        backend = open_order(order_of(case, plan, str(pick_device(args.device))))
+        options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
+        batch = backend.info.batch or AP_BATCH
+        found = evaluate(backend, dataset, case.model.size_hw, batch, options)
+    except YoloxError as error:
+        logger.error("{}: no AP: {}", case.title, error)
+        return None
     assert found is not None  # one process
     return found.metrics.AP

@@ -70,7 +70,9 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", help="torch, compile, onnxruntime or openvino (default: the file's own)"
     )
-    parser.add_argument("--fp16", action="store_true", help="fp16 on CUDA, bf16 on the CPU")
+    parser.add_argument(
+        "--fp16", action="store_true", help="fp16 (bf16 on the CPU, but for onnxruntime)"
+    )
     parser.add_argument("--bf16", action="store_true", help="bf16")
     parser.add_argument("--threads", type=int, default=0, help="of the runtime (default: its own)")
     parser.add_argument(
@@ -82,14 +84,24 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
 def open_named(args: argparse.Namespace, exp: Exp, fused: bool = True) -> Opened:
     """The model that -c names, or the experiment's best checkpoint, in the runtime asked for.
 
-    Raises UsageError where an exported file's fixed size is not the experiment's; ModelError.
+    An exported file of a fixed size sets the experiment's test_size. Raises UsageError where
+    --tsize says otherwise; ModelError.
     """
     device = pick_device(args.device)
-    half = "fp16" if device.type != "cpu" else "bf16"
+    half = "bf16" if device.type == "cpu" and args.backend != "onnxruntime" else "fp16"
     precision = half if args.fp16 else "bf16" if args.bf16 else "fp32"
     runtime = Runtime(args.backend, precision, device, args.threads, args.provider)
     path = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
-    return open_model(path, runtime, exp.test_size, exp.detector_spec(), fused)
+    opened = open_model(path, runtime, exp.test_size, exp.detector_spec(), fused=fused)
+    info = opened.backend.info
+    if info.size_hw is not None and tuple(info.size_hw) != tuple(exp.test_size):
+        if args.tsize is not None:
+            raise UsageError(f"{path} has the fixed size {tuple(info.size_hw)}, not {args.tsize}")
+        logger.warning("{}'s size {} is used, not {}", path, tuple(info.size_hw), exp.test_size)
+        exp.test_size = (info.size_hw[0], info.size_hw[1])
+    if info.output == "detections":
+        logger.warning("{} has its own suppression, which is used: {}", path, dict(info.nms))
+    return opened
 
 
 def job_size(args: argparse.Namespace) -> JobSize:

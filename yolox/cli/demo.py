@@ -76,14 +76,13 @@ def _annotator(args: Namespace, exp: Exp) -> Annotate:
     backend = open_named(args, exp).backend
     info = backend.info
     names = class_labels(info.num_classes, info.class_names)
-    size = info.size_hw or exp.test_size
     try:
         spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
     except ValueError as error:
         raise UsageError(f"--conf or --nms: {error}") from error
 
     def annotate(image: UInt8) -> tuple[UInt8, int]:
-        canvas, ratio = letterbox(image, size)
+        canvas, ratio = letterbox(image, exp.test_size)
         batch = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None]
         predictions = backend(legacy_input(batch) if args.legacy else batch)
         found = to_detections(detect(predictions, backend, spec)[0], ratio)

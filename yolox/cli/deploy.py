@@ -124,8 +124,9 @@ def deploy(config: DeployConfig) -> None:
         config.provider,
     )  # fmt: skip
     opened = open_model(
-        config.checkpoint, runtime, config.size, exp.detector_spec() if exp else None
-    )
+        config.checkpoint, runtime, config.size, exp.detector_spec() if exp else None,
+        any_size=config.rectangular,
+    )  # fmt: skip
     backend, info = opened.backend, opened.backend.info
     _check_size(config, info)
     parameters = (

@@ -8,7 +8,6 @@ import torch
 from loguru import logger
 
 from yolox import dist
-from yolox.backends import Backend
 from yolox.cli.common import (
     Parser,
     add_experiment,
@@ -70,7 +69,6 @@ def main(argv: list[str] | None = None) -> int:
     with joined(args.dist_backend, device):
         opened = open_named(args, exp, fused=not args.no_fuse)
         backend = opened.backend
-        _take_fixed_size(exp, backend)
         if dist.rank() == 0:
             counted = _size(args, opened, exp.test_size)
             logger.info("model: {}", describe(counted, exp.test_size))
@@ -98,14 +96,6 @@ def _experiment(args: Namespace) -> Exp:
     return exp
 
 
-def _take_fixed_size(exp: Exp, backend: Backend) -> None:
-    """An exported file of a fixed size is evaluated at that size."""
-    fixed = backend.info.size_hw
-    if fixed is not None and tuple(fixed) != tuple(exp.test_size):
-        logger.warning("the file's size {} is used, not {}", tuple(fixed), exp.test_size)
-        exp.test_size = (fixed[0], fixed[1])
-
-
 def _size(args: Namespace, opened: Opened, size_hw: tuple[int, int]) -> Complexity:
     if opened.model is None:
         return graph_size(args.ckpt, size_hw)
@@ -114,8 +104,6 @@ def _size(args: Namespace, opened: Opened, size_hw: tuple[int, int]) -> Complexi
 
 def _evaluate(args: Namespace, exp: Exp, opened: Opened) -> None:
     backend = opened.backend
-    if backend.info.output == "detections":
-        logger.info("suppression is part of the model: {}", dict(backend.info.nms))
     options = PredictOptions(
         exp.eval_spec(),
         workers=exp.data_num_workers,

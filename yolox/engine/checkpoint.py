@@ -6,6 +6,7 @@ YOLOX's keys keep their meaning (`start_epoch`, `model` = EMA weights, `optimize
 A merged checkpoint holds `sparse` (fused weights, stored sparsely) in the place of `model`.
 """
 
+import io
 import os
 import pickle
 import warnings
@@ -26,6 +27,7 @@ from yolox.models.fuse import fuse
 from yolox.ops.sparse import decode
 
 CLASS_KEYS = "head.cls_preds."
+DESCRIPTION_KEYS = ("spec", "class_names", "category_ids", "exp")
 _MAGIC = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch before 1.6
 DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -102,6 +104,27 @@ def spec_of(content: Mapping[str, Any], path: str | Path) -> DetectorSpec | None
     except UsageError as error:
         raise ModelError(str(error)) from error
     return spec
+
+
+def lean(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint without its training state: weights, masks and what describes them."""
+    masks = content.get("masks", {})
+    return {"model": content["model"], "masks": masks, **description(content)}
+
+
+def description(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says about its model: architecture, classes and experiment."""
+    return {key: content[key] for key in DESCRIPTION_KEYS if key in content}
+
+
+def weights_bytes(path: str | Path) -> int:
+    """Bytes of a checkpoint without its training state (that of a merged one is its file)."""
+    content = read(path)
+    if "sparse" in content:
+        return Path(path).stat().st_size
+    buffer = io.BytesIO()
+    torch.save(lean(content), buffer)
+    return buffer.getbuffer().nbytes
 
 
 @dataclass(frozen=True)

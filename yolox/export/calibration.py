@@ -84,7 +84,7 @@ class Ranges:
         }
 
 
-def one_by_one(images: Tensor) -> Iterator[Tensor]:
-    """[1, 3, H, W] float images in turn, as calibrators take them."""
+def one_by_one(images: Tensor, batch: int | None = 1) -> Iterator[Tensor]:
+    """[batch, 3, H, W] float in turn, each image repeated to a graph's fixed batch (None: one)."""
     for image in images:
-        yield image[None].float()
+        yield image.float().expand(batch or 1, -1, -1, -1).contiguous()

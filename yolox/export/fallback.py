@@ -64,8 +64,15 @@ def quantise_to_floor(
 
     def holds(count: int) -> bool:
         if count not in tried:
-            quantizer.write(target, order[:count])
-            tried[count] = measure(target)
+            candidate = target.with_name(f".candidate.{target.name}")
+            try:
+                quantizer.write(candidate, order[:count])
+                tried[count] = measure(candidate)
+                if tried[count] >= ap_float - max_drop or not target.exists():
+                    _replace(candidate, target)  # each that holds has fewer than the one before
+            finally:
+                for part in candidate.parent.glob(f"{candidate.stem}.*"):
+                    part.unlink()
             report.trail.append((count, tried[count]))
             logger.info(
                 "{} of {} layers float: AP {:.4f}, float model {:.4f}",
@@ -79,11 +86,15 @@ def quantise_to_floor(
             f"INT8 stays {ap_float - max(tried.values()):.4f} AP below the float model, "
             f"{max_drop} is allowed: " + "; ".join(report.lines()[:1])
         )
-    if report.trail[-1][0] != best:
-        quantizer.write(target, order[:best])
     report.ap_int8 = tried[best]
     report.float_layers = {name: damage[name] for name in order[:best]}
     return report
+
+
+def _replace(candidate: Path, target: Path) -> None:
+    """Put a candidate in the target's place, with the weights that OpenVINO keeps beside it."""
+    for part in list(candidate.parent.glob(f"{candidate.stem}.*")):
+        part.replace(target.with_suffix(part.suffix))
 
 
 def fewest(holds: Callable[[int], bool], most: int) -> int | None:

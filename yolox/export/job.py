@@ -20,8 +20,15 @@ from yolox.eval.evaluate import evaluate
 from yolox.eval.latency import latency_ms
 from yolox.eval.predict import ImageSource, PredictOptions
 from yolox.exp import Exp
-from yolox.export.calibration import calibration_images, canvases, drawn_images, folder_images
+from yolox.export.calibration import (
+    FEWEST,
+    calibration_images,
+    canvases,
+    drawn_images,
+    folder_images,
+)
 from yolox.export.fallback import QuantReport, quantise_to_floor
+from yolox.export.nms_graph import DECODED
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import Runtime, describe, open_file
 from yolox.export.parity import TOLERANCES, compare, require_ap, require_parity
@@ -50,6 +57,8 @@ class Int8:
     def __post_init__(self) -> None:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise ValueError(f"max_drop {self.max_drop} is not in 0..1")
+        if self.images < FEWEST:
+            raise ValueError(f"{self.images} calibration images are less than {FEWEST}")
 
 
 @dataclass(frozen=True)
@@ -99,11 +108,15 @@ def export(job: Job) -> dict[str, Any]:
     images = _comparison_images(job)
     work = job.target.with_name(f"{job.target.stem}.rejected{job.target.suffix}")
     work.parent.mkdir(parents=True, exist_ok=True)
-    facts = _quantised(job, job.int8, source, work) if job.int8 else _plain(job, source, work)
     try:
+        facts = _quantised(job, job.int8, source, work) if job.int8 else _plain(job, source, work)
         facts |= _proof(job, source, work, images)
     except ExportError as error:
         raise ExportError(f"{error}; the file is kept as {work}") from error
+    except BaseException:  # nothing drifted: nothing is kept
+        for part in _parts(work):
+            part.unlink(missing_ok=True)
+        raise
     for part in _parts(work):
         part.replace(job.target.with_suffix(part.suffix))
     size = sum(part.stat().st_size for part in _parts(job.target))
@@ -143,7 +156,7 @@ def _plain(job: Job, source: Source, work: Path) -> dict[str, Any]:
 def _quantised(job: Job, int8: Int8, source: Source, work: Path) -> dict[str, Any]:
     """Quantise, to the AP floor where one is given, and compare the speed with the float file."""
     images = _calibration(job, int8)
-    graph = replace(job.graph, nms=None)
+    graph = _without_nms(job.graph)
     content, info = to_onnx(source.model, source.info, graph), graph.describe(source.info)
     floating = work.with_name(f".{work.stem}.float.onnx")
     try:
@@ -160,6 +173,13 @@ def _quantised(job: Job, int8: Int8, source: Source, work: Path) -> dict[str, An
         floating.unlink(missing_ok=True)
     facts = {"precision": "int8", "calibration_images": len(images), "max_drop": int8.max_drop}
     return {**facts, **report.as_json(), **speed}
+
+
+def _without_nms(graph: GraphSpec) -> GraphSpec:
+    """The decoded graph that a suppression can be appended to."""
+    if graph.nms is None:
+        return graph
+    return replace(graph, nms=None, decode=True, output_name=DECODED)
 
 
 def _calibration(job: Job, int8: Int8) -> Tensor:
@@ -180,6 +200,7 @@ def _searched(
     """Write the quantised file, with as many float layers as the floor asks for."""
     quantizer, reference = made
     if int8.max_drop is None:
+        logger.warning("without --max-drop the accuracy of an INT8 file is not checked")
         quantizer.write(work, ())
         return QuantReport(layers=len(quantizer.layers.members))
     measure = _measure(job)
@@ -209,8 +230,9 @@ def _proof(job: Job, source: Source, work: Path, images: Tensor) -> dict[str, An
     exported = open_file(work, _runtime(work))
     found = compare(source.backend, exported, images, job.eval_spec())
     logger.info(
-        "{} images: scores differ by {:.2g}, boxes by 1 - IoU = {:.2g}, {:.2%} of detections lost",
-        found.images, found.score, found.box, found.lost,
+        "{} images, {} points or detections: scores differ by {:.2g}, boxes by 1 - IoU = {:.2g}, "
+        "{:.2%} of detections have no counterpart",
+        found.images, found.compared, found.score, found.box, found.lost,
     )  # fmt: skip
     tolerance = TOLERANCES.get(exported.info.precision)  # int8 has a floor of AP instead
     if tolerance is not None:

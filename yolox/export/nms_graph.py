@@ -12,7 +12,6 @@ from yolox.backends.base import require_extra
 from yolox.config import EvalSpec
 from yolox.errors import UsageError
 
-MAX_DETECTIONS = 300  # per image, where the thresholds name no number (COCO counts 100)
 DECODED = "decoded"  # the name of the value that the suppression starts from
 
 # What is common: boxes, and the scores of every class.
@@ -121,7 +120,9 @@ def append_nms(content: Any, spec: EvalSpec, classes: int, output: str) -> Any:
     The new output is [B, K, 6]: x1, y1, x2, y2, score, class; zeros and class -1 after the last.
     Raises UsageError for what no standard operator does.
     """
-    for key in ("soft_nms", "min_class_ratio", "min_objectness_ratio"):
+    if spec.max_detections < 1:
+        raise UsageError(f"NMS in the graph needs max_detections, not {spec.max_detections}")
+    for key in ("soft_nms", "max_candidates", "min_class_ratio", "min_objectness_ratio"):
         if getattr(spec, key):
             raise UsageError(f"NMS in the graph cannot do {key} {getattr(spec, key)}")
     if spec.class_agnostic and spec.multi_class:
@@ -146,16 +147,17 @@ def _text(spec: EvalSpec, classes: int, output: str) -> str:
         competing += _BEST_OF_ALL if spec.class_agnostic else _BEST_OF_CLASS
     table = _MANY_PER_POINT if spec.multi_class else _ONE_PER_POINT
     label = _LABEL_OF_ENTRY if spec.multi_class else _LABEL_OF_POINT
-    most = spec.max_detections or MAX_DETECTIONS
     body = (_SPLIT + competing + _SUPPRESS + table + _RANK + label + _GATHER).format(
         end=classes + 5,
         classes=classes,
         numbers=", ".join(map(str, range(classes))),
-        most=most,
+        most=spec.max_detections,
         iou=float(np.float32(spec.nms)),
         # The operator keeps scores above the threshold; ours are at least as high.
-        conf=float(np.nextafter(np.float32(spec.conf), np.float32(-1.0))),
+        conf=max(float(np.nextafter(np.float32(spec.conf), np.float32(-1.0))), 0.0),
         output=output,
     )
-    head = f"nms (float[B, A, {classes + 5}] decoded) => (float[B, {most}, 6] {output})"
+    head = (
+        f"nms (float[B, A, {classes + 5}] decoded) => (float[B, {spec.max_detections}, 6] {output})"
+    )
     return f"{head} {{{body}}}"

@@ -19,7 +19,7 @@ from torch.export import Dim
 from yolox.backends.base import ModelInfo, require_extra
 from yolox.config import EvalSpec
 from yolox.errors import ExportError, UsageError
-from yolox.export.nms_graph import DECODED, MAX_DETECTIONS, append_nms
+from yolox.export.nms_graph import DECODED, append_nms
 from yolox.models.yolox_head import Predictions
 
 OPSET = 18  # the oldest that torch.export writes; read by every ONNX Runtime since 1.14 (2023)
@@ -81,7 +81,7 @@ def nms_facts(spec: EvalSpec) -> dict[str, Any]:
         "iou": spec.nms,
         "class_agnostic": spec.class_agnostic,
         "multi_class": spec.multi_class,
-        "max_detections": spec.max_detections or MAX_DETECTIONS,
+        "max_detections": spec.max_detections,
     }
 
 

@@ -67,28 +67,34 @@ def open_model(
     runtime: Runtime,
     size_hw: tuple[int, int],
     expected: DetectorSpec | None = None,
+    *,
     fused: bool = True,
+    any_size: bool = False,
+    info: ModelInfo | None = None,
 ) -> Opened:
     """Open a model for images of `size_hw` (exported files of a fixed size keep their own).
 
     expected: the experiment's architecture. A checkpoint is exported on the way to backends other
-    than torch. Raises ModelError or UsageError naming what does not fit.
+    than torch; any_size: for images of other sizes, too. info: what an exported file is, for those
+    without our metadata. Raises ModelError or UsageError naming what does not fit.
     """
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     if is_exported(path):
-        backend = open_file(path, runtime)
-        if expected is not None:
+        backend = open_file(path, runtime, info)
+        if info is None and expected is not None:
             require_classes(backend.info, expected.num_classes, path)
         return Opened(backend)
     restored = checkpoint.restore(path, expected)
-    info = describe(restored)
+    stated = describe(restored)
     model = fuse(restored.model) if fused else restored.model
     if runtime.backend in (None, "torch", "compile"):
         compiled = runtime.backend == "compile"
-        made = TorchBackend(model, info, runtime.device, runtime.precision, compiled=compiled)
+        made = TorchBackend(model, stated, runtime.device, runtime.precision, compiled=compiled)
         return Opened(made, model)
-    return Opened(_through_onnx(model, info, runtime, size_hw), model)
+    half = runtime.backend == "onnxruntime" and runtime.precision == "fp16"
+    graph = GraphSpec(size_hw, dynamic_batch=True, dynamic=any_size, half=half)
+    return Opened(_through_onnx(model, stated, runtime, graph), model)
 
 
 def describe(restored: Restored) -> ModelInfo:
@@ -128,16 +134,12 @@ def require_classes(info: ModelInfo, classes: int, path: str | Path) -> None:
         raise UsageError(f"{path} has {info.num_classes} classes, the experiment has {classes}")
 
 
-def _through_onnx(
-    model: nn.Module, info: ModelInfo, runtime: Runtime, size_hw: tuple[int, int]
-) -> Backend:
+def _through_onnx(model: nn.Module, info: ModelInfo, runtime: Runtime, graph: GraphSpec) -> Backend:
     """A checkpoint in a runtime that reads ONNX: exported to a file that is gone afterwards."""
     if runtime.precision == "int8":
         raise UsageError("int8 needs a quantised file: yolox export --int8, then name that file")
-    half = runtime.precision == "fp16" and runtime.backend == "onnxruntime"
     if runtime.precision == "bf16" and runtime.backend == "onnxruntime":
         raise UsageError("onnxruntime has no bf16 on the CPU: fp32, or fp16 on CUDA")
-    graph = GraphSpec(size_hw, dynamic_batch=True, half=half)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         save_onnx(to_onnx(model, info, graph), path)

@@ -13,16 +13,17 @@ from yolox.eval.predict import detect
 from yolox.ops.boxes import iou_cxcywh, xyxy_to_cxcywh
 from yolox.ops.nms import postprocess
 
-COMPARED = 100  # points per image, those with the best scores
+COMPARED = 100  # points per image and model, those with the best scores
+BATCH = 4  # of models that take any
 SAME_BOX = 0.95  # IoU from which two detections are the same
-VISIBLE = 0.05  # score from which a detection must be found again
+VISIBLE = 0.01  # score from which a detection must be found again
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """Largest differences: of scores, of boxes as 1 - IoU, and of AP.
 
-    lost: share of the detections that may have no counterpart, where the graph has NMS.
+    lost: share of the detections of either that may have no counterpart, where the graph has NMS.
     """
 
     score: float
@@ -38,14 +39,25 @@ TOLERANCES = {
 }
 
 
+NAMES = {
+    "score": "scores differ by",
+    "box": "boxes differ by 1 - IoU =",
+    "lost": "share of detections without a counterpart:",
+}
+
+
 @dataclass(frozen=True)
 class Parity:
-    """What a comparison on images found; the same quantities as `Tolerance`."""
+    """What a comparison found; the same quantities as `Tolerance`.
+
+    compared: points, or detections where the graph has NMS.
+    """
 
     images: int
     score: float
     box: float
     lost: float
+    compared: int
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -55,32 +67,36 @@ class Parity:
 def compare(reference: Backend, exported: Backend, images: Tensor, nms: EvalSpec) -> Parity:
     """Run both on images [n, 3, H, W] uint8. nms: the thresholds of a graph with suppression.
 
+    Images go in batches of the model's size, so that one of them in another's place is noticed.
     Raises ExportError where the exported model gives values that are not finite.
     """
     scores, boxes, lost, count = 0.0, 0.0, 0, 0
-    for image in images:
-        decoded, found = reference(image[None]).cpu(), exported(image[None]).cpu()
+    for batch in torch.split(images, exported.info.batch or BATCH):
+        decoded, found = reference(batch).cpu(), exported(batch).cpu()
         if not bool(torch.isfinite(found).all()):
             raise ExportError("the exported model gives values that are not finite")
         if exported.info.output == "detections":
-            rows = postprocess(decoded, nms)[0], detect(found, exported, nms)[0]
-            pairs, missing, number = _matched(*rows)
-            lost, count = lost + missing, count + number
+            rows = list(zip(postprocess(decoded, nms), detect(found, exported, nms), strict=True))
+            results = [_compare_detections(*pair) for pair in rows]
         else:
-            pairs = _best_points(decoded[0], found[0])
-        score, box = _differences(*pairs)
-        scores, boxes = max(scores, score), max(boxes, box)
-    return Parity(len(images), scores, boxes, lost / max(count, 1))
+            results = [_compare_points(*pair) for pair in zip(decoded, found, strict=True)]
+        for score, box, missing, number in results:
+            scores, boxes = max(scores, score), max(boxes, box)
+            lost, count = lost + missing, count + number
+    return Parity(len(images), scores, boxes, lost / max(count, 1), count)
 
 
 def require_parity(found: Parity, allowed: Tolerance) -> None:
-    """Raises ExportError naming what differs by more than is allowed."""
-    for key in ("score", "box", "lost"):
+    """Raises ExportError naming what differs by more than is allowed, or that nothing was seen."""
+    for key, name in NAMES.items():
         value, limit = getattr(found, key), getattr(allowed, key)
         if not value <= limit:
-            name = {"score": "scores differ by", "box": "boxes differ by 1 - IoU =",
-                    "lost": "share of detections lost:"}[key]  # fmt: skip
             raise ExportError(f"parity gate: {name} {value:.5f}, {limit} is allowed")
+    if not found.compared:
+        raise ExportError(
+            "parity gate: neither model detects anything on the images compared: lower --conf, or "
+            "name other images with --images"
+        )
 
 
 def require_ap(ap_source: float, ap_exported: float, allowed: float) -> None:
@@ -92,37 +108,45 @@ def require_ap(ap_source: float, ap_exported: float, allowed: float) -> None:
         )
 
 
-def _best_points(reference: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (cx, cy, w, h, score) of the reference's best points, in both. Inputs: [A, 5 + C]."""
-    rows = [
-        torch.cat([d[:, :4], d[:, 4:5] * d[:, 5:].amax(dim=1, keepdim=True)], dim=1)
-        for d in (reference, found)
-    ]
-    best = rows[0][:, 4].topk(min(COMPARED, len(rows[0]))).indices
-    return rows[0][best], rows[1][best]
+def _compare_points(reference: Tensor, found: Tensor) -> tuple[float, float, int, int]:
+    """Largest differences at the best points of either, [A, 5 + C]; none is lost; how many."""
+    tables = [decoded[:, 4:5] * decoded[:, 5:] for decoded in (reference, found)]
+    most = min(COMPARED, len(reference))
+    best = torch.unique(torch.cat([t.amax(dim=1).topk(most).indices for t in tables]))
+    score = (tables[0][best] - tables[1][best]).abs().max()
+    return float(score), _box_difference(reference[best, :4], found[best, :4]), 0, len(best)
 
 
-def _matched(reference: Tensor, found: Tensor) -> tuple[tuple[Tensor, Tensor], int, int]:
-    """Visible detections with their counterparts; how many have none, and of how many."""
+def _compare_detections(reference: Tensor, found: Tensor) -> tuple[float, float, int, int]:
+    """Largest differences of detections that are in both; how many are not; how many there are.
+
+    Rows [n, 7] of `postprocess`. Only those that are visible must have a counterpart, which itself
+    may lie just below.
+    """
     rows = [
         torch.cat([xyxy_to_cxcywh(r[:, :4]), r[:, 4:5] * r[:, 5:6], r[:, 6:7]], dim=1)
         for r in (reference, found)
     ]
-    visible = rows[0][rows[0][:, 4] >= VISIBLE]
-    if not len(visible) or not len(rows[1]):
-        return (visible[:0], visible[:0]), len(visible), len(visible)
-    overlap = iou_cxcywh(visible[:, None, :4], rows[1][None, :, :4])
-    overlap = overlap * (visible[:, None, 5] == rows[1][None, :, 5])
-    best, partner = overlap.max(dim=1)
-    same = best >= SAME_BOX
-    pairs = visible[same], rows[1][partner[same]]
-    return pairs, int((~same).sum()), len(visible)
+    score, box, lost, count = 0.0, 0.0, 0, 0
+    for mine, others in (rows, rows[::-1]):
+        floor = max(VISIBLE, float(mine[:, 4].min()) if len(mine) else 0.0)
+        visible = mine[mine[:, 4] >= floor]
+        count += len(visible)
+        if not len(visible) or not len(others):
+            lost += len(visible)
+            continue
+        overlap = iou_cxcywh(visible[:, None, :4], others[None, :, :4])
+        best, partner = (overlap * (visible[:, None, 5] == others[None, :, 5])).max(dim=1)
+        same = best >= SAME_BOX
+        lost += int((~same).sum())
+        one, other = visible[same], others[partner[same]]
+        if len(one):
+            score = max(score, float((one[:, 4] - other[:, 4]).abs().max()))
+            box = max(box, _box_difference(one[:, :4], other[:, :4]))
+    return score, box, lost, count
 
 
-def _differences(reference: Tensor, found: Tensor) -> tuple[float, float]:
-    """Largest difference of scores, and of boxes as 1 - IoU."""
-    if not len(reference):
-        return 0.0, 0.0
-    overlap = iou_cxcywh(reference[:, :4].double(), found[:, :4].double())
-    score = (reference[:, 4] - found[:, 4]).abs().max()
-    return float(score), float((1 - overlap).clamp(min=0).max())
+def _box_difference(first_cxcywh: Tensor, second_cxcywh: Tensor) -> float:
+    """Largest 1 - IoU of boxes [n, 4] taken in pairs."""
+    overlap = iou_cxcywh(first_cxcywh.double(), second_cxcywh.double())
+    return float((1 - overlap).clamp(min=0).max())

@@ -48,8 +48,7 @@ class Quantizer(ABC):
 class OnnxQuantizer(Quantizer):
     """QDQ: weights int8 per output channel, activations uint8 per tensor.
 
-    Ranges leave out the rarest 0.001 % of values (percentile 99.999): on YOLOX-nano 0.218 AP,
-    where the whole range gives 0.082.
+    Ranges leave out the rarest 0.001 % of values; see benchmarks/README.md for what that brings.
     content: float graph of `to_onnx` without NMS, decoded; images: [n, 3, H, W] uint8.
     nms: thresholds of a suppression to append. Raises UsageError where a package is absent.
     """
@@ -76,7 +75,12 @@ class OnnxQuantizer(Quantizer):
         source = watched.graph.input[0].name
         session = make_session(watched.SerializeToString())
         ranges = Ranges()
-        for image in tqdm(one_by_one(images), total=len(images), desc="calibrating", disable=None):
+        for image in tqdm(
+            one_by_one(images, self._info.batch),
+            total=len(images),
+            desc="calibrating",
+            disable=None,
+        ):
             found = zip(names, session.run(None, {source: image.numpy()}), strict=True)
             for name, values in [(source, image.numpy()), *found]:
                 if values.dtype == np.float32 and values.size:
@@ -136,7 +140,7 @@ class VinoQuantizer(Quantizer):
 
     def write(self, path: Path, float_layers: Sequence[str]) -> None:
         """Write an .xml file and the .bin beside it."""
-        images = [image.numpy() for image in one_by_one(self._images)]
+        images = [image.numpy() for image in one_by_one(self._images, self._info.batch)]
         with _silent():
             quantised = self._nncf.quantize(
                 self._read(),

@@ -1,0 +1,48 @@
+"""Small detectors whose scores differ from point to point, and noise to feed them with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolox.backends import ModelInfo
+from yolox.config import DetectorSpec
+from yolox.models import build
+from yolox.models.fuse import fuse
+
+SIZE = (64, 96)
+SPECS = {
+    "p5": DetectorSpec(num_classes=3, depth=0.33, width=0.125),
+    "depthwise": DetectorSpec(num_classes=3, depth=0.33, width=0.125, depthwise=True),
+    "p6": DetectorSpec(
+        num_classes=3, depth=0.33, width=0.125, strides=(8, 16, 32, 64),
+        channels=(256, 512, 768, 1024), csp_shortcut="rest", act="relu",
+    ),
+}  # fmt: skip
+
+
+def tiny_model(name: str = "p5") -> tuple[nn.Module, ModelInfo]:
+    """A fused model of `SPECS` and what it is."""
+    torch.manual_seed(0)
+    spec = SPECS[name]
+    model = build(spec)
+    spread_scores(model)
+    return fuse(model.eval()), ModelInfo(3, spec.strides, ("a", "b", "c"), (1, 2, 7))
+
+
+def spread_scores(model: nn.Module) -> None:
+    """Make an untrained model's scores differ from point to point and reach high values."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+            module.bias.data.uniform_(-0.5, 0.5)
+    head: Any = model.get_submodule("head")
+    for layer in [*head.obj_preds, *head.cls_preds]:
+        nn.init.normal_(layer.weight, std=0.5)
+        nn.init.zeros_(layer.bias)
+
+
+def noise(batch: int, size_hw: tuple[int, int], seed: int = 0) -> Tensor:
+    """[batch, 3, H, W] uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (batch, 3, *size_hw), generator=generator, dtype=torch.uint8)
