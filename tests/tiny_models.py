@@ -39,7 +39,7 @@ def spread_scores(model: nn.Module) -> None:
     head: Any = model.get_submodule("head")
     for layer in [*head.obj_preds, *head.cls_preds]:
         nn.init.normal_(layer.weight, std=0.5)
-        nn.init.zeros_(layer.bias)
+        nn.init.normal_(layer.bias, std=0.1)
 
 
 def noise(batch: int, size_hw: tuple[int, int], seed: int = 0) -> Tensor:

@@ -27,7 +27,7 @@ def _export(ckpt, target, *words):
 @pytest.fixture
 def exported(ckpt, tmp_path):
     target = tmp_path / "tiny.onnx"
-    assert _export(ckpt, target, "--dynamic-size", "--decode_in_inference") == 0
+    assert _export(ckpt, target, "--dynamic", "--decode_in_inference") == 0
     return target
 
 
@@ -128,7 +128,7 @@ def test_demo_and_deployment_take_exported_files(exported, tiny_exp, synthetic_d
     answer = tmp_path / "answer.json"
     config.write_text(json.dumps({
         "checkpoint": str(exported), "images": str(synthetic_dir / "val2017"), "size": [64, 64],
-        "answer": str(answer), "workers": 0, "conf": 0.00001,
+        "answer": str(answer), "workers": 0, "conf": 0.00001, "rectangular": False,
     }))  # fmt: skip
     assert run(deploy_main, ["--config", str(config)]) == 0
     framework, parameters, *results = json.loads(answer.read_text())

@@ -49,8 +49,9 @@ class OnnxQuantizer(Quantizer):
     """QDQ: weights int8 per output channel, activations uint8 per tensor.
 
     Ranges leave out the rarest 0.001 % of values; see benchmarks/README.md for what that brings.
-    content: float graph of `to_onnx` without NMS, decoded; images: [n, 3, H, W] uint8.
-    nms: thresholds of a suppression to append. Raises UsageError where a package is absent.
+    content: float graph of `to_onnx` without NMS; images: [n, 3, H, W] uint8.
+    nms: thresholds of a suppression to append to a decoded graph whose output is `decoded`.
+    Raises UsageError where a package is absent.
     """
 
     suffix = ".onnx"
