@@ -7,6 +7,7 @@ import pytest
 from yolox.cli.common import run
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
+from yolox.cli.export import main as export_main
 
 REFERENCE_AP, REFERENCE_AP50 = 0.338, 0.497
 
@@ -57,3 +58,17 @@ def test_rectangular_deployment_keeps_the_ap(samples_dir, tmp_path, capsys):
     assert "pytorch" in answer[0]["framework"]
     assert answer[1]["parameters"] > 800_000
     assert set(answer[2]) == {"image_id", "category_id", "bbox", "score"}
+
+
+@pytest.mark.samples
+def test_other_runtimes_keep_the_ap(samples_dir, tmp_path):
+    nano = ["-n", "yolox-nano", "-c", str(samples_dir / "weights/yolox_nano.pth")]
+    data = ["data_dir", str(samples_dir / "coco128"), "data_num_workers", "0"]
+    facts, out = tmp_path / "facts.json", tmp_path / "eval.json"
+    target = tmp_path / "nano.onnx"
+    nms = ["--nms", "--conf", "0.001", "--dynamic", "--ap", "--json", str(facts)]
+    assert run(export_main, [*nano, "--output-name", str(target), *nms, *data]) == 0
+    assert json.loads(facts.read_text())["ap_exported"] == pytest.approx(REFERENCE_AP, abs=0.001)
+    backend = ["--backend", "openvino", "--conf", "0.001", "-b", "8", "--json", str(out)]
+    assert run(eval_main, [*nano, "--device", "cpu", *backend, *data]) == 0
+    assert json.loads(out.read_text())["AP"] == pytest.approx(REFERENCE_AP, abs=0.001)

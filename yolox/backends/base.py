@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from yolox.errors import ModelError, UsageError
+from yolox.ops.points import decode_raw
 
 BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -111,6 +112,22 @@ class Backend(ABC):
     @abstractmethod
     def framework(self) -> str:
         """Name and version of the runtime."""
+
+
+class FileBackend(Backend):
+    """An exported file in its runtime: sizes, batches and raw predictions are dealt with here."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
+        check_images(images, self.info)
+        output = in_batches(self._run, images.float(), self.info.batch)
+        if self.info.output == "raw":
+            output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
+        return output
+
+    @abstractmethod
+    def _run(self, images: Tensor) -> Tensor:
+        """What the file gives for one batch of float images."""
 
 
 def require_extra(module: str, backend: str) -> Any:

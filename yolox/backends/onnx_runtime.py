@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolox.backends.base import Backend, ModelInfo, check_images, in_batches, require_extra
+from yolox.backends.base import FileBackend, ModelInfo, require_extra
 from yolox.errors import ModelError, UsageError
-from yolox.ops.points import decode_raw
 
 PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeBackend(Backend):
+class OnnxRuntimeBackend(FileBackend):
     """An ONNX file in ONNX Runtime.
 
     info: for files without our metadata; by default the file's own. provider: an execution
@@ -49,14 +48,6 @@ class OnnxRuntimeBackend(Backend):
     def framework(self) -> str:
         """ONNX Runtime."""
         return f"onnxruntime {require_extra('onnxruntime', 'onnxruntime').__version__}"
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
-        check_images(images, self.info)
-        output = in_batches(self._run, images.float(), self.info.batch)
-        if self.info.output == "raw":
-            output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
-        return output
 
     def _run(self, images: Tensor) -> Tensor:
         (output, *_) = self._session.run(None, {self._input: np.ascontiguousarray(images.numpy())})

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolox.backends.base import Backend, ModelInfo, check_images, in_batches, require_extra
+from yolox.backends.base import FileBackend, ModelInfo, require_extra
 from yolox.errors import ModelError, UsageError
-from yolox.ops.points import decode_raw
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 METADATA = "yolox"  # the section of an .xml file's runtime information
 
 
-class OpenVinoBackend(Backend):
+class OpenVinoBackend(FileBackend):
     """A file in OpenVINO, on the CPU unless told otherwise.
 
     precision: fp32, bf16 or fp16 of the arithmetic; int8 files stay int8, and what is not
@@ -67,14 +66,6 @@ class OpenVinoBackend(Backend):
     def framework(self) -> str:
         """OpenVINO."""
         return f"openvino {require_extra('openvino', 'openvino').get_version()}"
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
-        check_images(images, self.info)
-        output = in_batches(self._run, images.float(), self.info.batch)
-        if self.info.output == "raw":
-            output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
-        return output
 
     def _run(self, images: Tensor) -> Tensor:
         found = self._model([np.ascontiguousarray(images.numpy())])[0]

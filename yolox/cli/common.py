@@ -91,7 +91,7 @@ def open_named(args: argparse.Namespace, exp: Exp, fused: bool = True) -> Opened
     half = "bf16" if device.type == "cpu" and args.backend != "onnxruntime" else "fp16"
     precision = half if args.fp16 else "bf16" if args.bf16 else "fp32"
     runtime = Runtime(args.backend, precision, device, args.threads, args.provider)
-    path = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
+    path = named_checkpoint(args, exp)
     opened = open_model(path, runtime, exp.test_size, exp.detector_spec(), fused=fused)
     info = opened.backend.info
     if info.size_hw is not None and tuple(info.size_hw) != tuple(exp.test_size):
@@ -102,6 +102,18 @@ def open_named(args: argparse.Namespace, exp: Exp, fused: bool = True) -> Opened
     if info.output == "detections":
         logger.warning("{} has its own suppression, which is used: {}", path, dict(info.nms))
     return opened
+
+
+def named_checkpoint(args: argparse.Namespace, exp: Exp) -> str:
+    """The file that -c names, else the experiment's best checkpoint."""
+    return args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
+
+
+def set_test_size(exp: Exp, tsize: int | None) -> None:
+    """--tsize, a square. Raises UsageError where it does not fit the strides."""
+    if tsize is not None:
+        exp.test_size = (tsize, tsize)
+        exp.validate()
 
 
 def job_size(args: argparse.Namespace) -> JobSize:

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from loguru import logger
 
-from yolox.cli.common import Parser, add_experiment, add_runtime, load_experiment, open_named
+from yolox.cli.common import (
+    Parser,
+    add_experiment,
+    add_runtime,
+    load_experiment,
+    open_named,
+    set_test_size,
+)
 from yolox.config import EvalSpec
 from yolox.data.augment import letterbox
 from yolox.data.coco_classes import class_labels
@@ -55,9 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     args = make_parser().parse(argv)
     exp = load_experiment(args, args.ckpt)
-    if args.tsize is not None:
-        exp.test_size = (args.tsize, args.tsize)
-        exp.validate()
+    set_test_size(exp, args.tsize)
     if args.demo != "webcam" and not args.path:
         raise UsageError(f"{args.demo} needs --path")
     annotate = _annotator(args, exp)

@@ -16,6 +16,7 @@ from yolox.cli.common import (
     job_size,
     load_experiment,
     open_named,
+    set_test_size,
 )
 from yolox.engine.launch import joined, launch, needs_launch, pick_device
 from yolox.errors import UsageError
@@ -86,8 +87,7 @@ def _experiment(args: Namespace) -> Exp:
         exp.test_conf = args.conf
     if args.nms is not None:
         exp.nmsthre = args.nms
-    if args.tsize is not None:
-        exp.test_size = (args.tsize, args.tsize)
+    set_test_size(exp, args.tsize)
     if args.test:
         exp.val_ann, exp.val_name = exp.test_ann, exp.test_name
         if not args.results:

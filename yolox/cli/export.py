@@ -8,7 +8,13 @@ is 5 and the file is kept as `NAME.rejected.onnx`, not under the name asked for.
 from argparse import Namespace
 from pathlib import Path
 
-from yolox.cli.common import Parser, add_experiment, load_experiment
+from yolox.cli.common import (
+    Parser,
+    add_experiment,
+    load_experiment,
+    named_checkpoint,
+    set_test_size,
+)
 from yolox.config import EvalSpec
 from yolox.errors import UsageError
 from yolox.exp import Exp
@@ -72,10 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     args = make_parser().parse(argv)
     exp = load_experiment(args, args.ckpt)
-    if args.tsize is not None:
-        exp.test_size = (args.tsize, args.tsize)
-        exp.validate()
-    ckpt = args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
+    set_test_size(exp, args.tsize)
+    ckpt = named_checkpoint(args, exp)
     try:
         job = Job(
             ckpt, exp, Path(args.output_name), _graph(args, exp), _int8(args), args.images, args.ap
