@@ -92,8 +92,9 @@ def measure(cases: Sequence[Case], plan: Plan, device: str, at_once: int) -> Ite
         first = rows[0].latency_ms
         for row in rows:
             row.ratio = row.latency_ms / first
-            own = (row.case.model, row.case.batch)
-            row.ratio_in_model = row.ratio / base.setdefault(own, row.ratio)
+            if not math.isnan(row.ratio):
+                first_of_model = base.setdefault((row.case.model, row.case.batch), row.ratio)
+                row.ratio_in_model = row.ratio / first_of_model
         yield [row for row in rows if row.case not in seen]
         seen.update(split)
         if interrupted:
