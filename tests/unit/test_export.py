@@ -229,7 +229,7 @@ def test_parity_notices_surplus_detections_and_swapped_classes(p5, tmp_path):
     nothing = EvalSpec(0.2, 1.0, max_detections=500)  # suppresses nothing
     path = _saved(*p5, GraphSpec(SIZE, nms=nothing), tmp_path / "m.onnx")
     found = compare(TorchBackend(*p5), OnnxRuntimeBackend(path), noise(2, SIZE), spec)
-    assert found.lost > 0.1
+    assert found.lost > 0.02
     model, info = p5
     swapped = fuse(model)
     with torch.no_grad():
