@@ -51,18 +51,8 @@ def measure_stages(
         size = complexity(model, exp.test_size)
         backends[name] = TorchBackend(model, describe(restored), device)
         ap, ap50 = _accuracy(backends[name], exp) if evaluated else (None, None)
-        stages.append(
-            Stage(
-                name,
-                ap,
-                ap50,
-                size.params,
-                size.nonzero,
-                size.macs,
-                checkpoint.weights_bytes(path),
-                {},
-            )
-        )
+        stored = checkpoint.weights_bytes(path)
+        stages.append(Stage(name, ap, ap50, size.params, size.nonzero, size.macs, stored, {}))
     speeds = latency_ms(backends, random_images(1, exp.test_size))
     for stage in stages:
         stage.latency_ms["torch"] = speeds[stage.name]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yolox.data.augment import PAD_VALUE
 from yolox.errors import ModelError, UsageError
 from yolox.ops.points import decode_raw
 
@@ -27,7 +28,7 @@ PREPROCESSING = {
     "channels": "BGR",
     "range": [0, 255],
     "resize": "bilinear, aspect kept, top left",
-    "padding": 114,
+    "padding": PAD_VALUE,
 }
 
 

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from yolox.backends import ModelInfo
 from yolox.benchmark.cases import Case, Model, Plan
 from yolox.config import to_dict
+from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.errors import DataError
 from yolox.exp import Exp
-from yolox.export.calibration import calibration_images, drawn_images, folder_images
+from yolox.export.calibration import calibration_images, drawn_images
 from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import FILE_BACKENDS, describe, is_exported
-from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer
+from yolox.export.open import FILE_BACKENDS, describe, file_bytes, is_exported
+from yolox.export.quantize import make_quantizer
 from yolox.models.complexity import Complexity, complexity
 from yolox.models.fuse import fuse
 
@@ -65,7 +66,7 @@ def _exported_cases(model: Model, path: Path, plan: Plan) -> list[Case]:
     if not fitting:
         logger.warning("{} ({}) runs in none of the ways asked for", path, own)
     size = graph_size(path, model.size_hw)
-    total = sum(part.stat().st_size for part in _parts(path))
+    total = file_bytes(path)
     return [
         Case(model, path, backend, precision, batch, size, total)
         for backend, precision in dict.fromkeys(fitting)
@@ -84,6 +85,7 @@ class _Maker:
         self._module: nn.Module = fuse(restored.model)
         self._info: ModelInfo = describe(restored)
         self.size: Complexity = complexity(self._module, model.size_hw)
+        self._stored = checkpoint.weights_bytes(self._checkpoint)
         self._graph: Any = None
         self._made: set[Path] = set()
 
@@ -112,8 +114,8 @@ class _Maker:
     def bytes(self, file: Path) -> int:
         """Of the weights: a checkpoint's training state does not count."""
         if not is_exported(file):
-            return checkpoint.weights_bytes(file)
-        return sum(part.stat().st_size for part in _parts(file))
+            return self._stored
+        return file_bytes(file)
 
     def _make(self, path: Path, kind: str) -> None:
         graph = GraphSpec(self._size_hw, dynamic_batch=True, half=kind == "fp16")
@@ -126,23 +128,15 @@ class _Maker:
             save_onnx(self._graph, path)
             return
         info, images = graph.describe(self._info), self._images()
-        quantizer: Quantizer = (
-            VinoQuantizer(self._graph, info, images)
-            if path.suffix == ".xml"
-            else OnnxQuantizer(self._graph, info, images, None, graph.output_name)
-        )
+        quantizer = make_quantizer(path, self._graph, info, images, None, graph.output_name)
         quantizer.write(path, ())
 
     def _images(self) -> Tensor:
         if self._calibration:
-            source = folder_images(self._calibration)
+            source = find_images(Path(self._calibration))
             return calibration_images(source, self._size_hw, CALIBRATION_IMAGES)
         try:
             return calibration_images(self._exp.get_dataset(), self._size_hw, CALIBRATION_IMAGES)
         except DataError as error:
             logger.warning("int8 ranges come from drawn images, AP would suffer: {}", error)
             return drawn_images(self._size_hw, CALIBRATION_IMAGES)
-
-
-def _parts(path: Path) -> list[Path]:
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from yolox.benchmark.cases import Case, Plan
 from yolox.benchmark.worker import Order, Worker
 from yolox.errors import YoloxError
+from yolox.eval.evaluate import without_nan
 
 TURN_MS = 200.0  # a turn of a quick model holds as many runs as fit into this
 FEWEST_ROUNDS = 3  # of an interrupted measurement that is still reported
@@ -57,10 +58,8 @@ class Row:
             "nonzero_params": case.size.nonzero, "macs": case.size.macs, "AP": self.ap,
             "rounds": self.rounds, "error": self.error,
         }  # fmt: skip
-        return {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in values.items()
-        }
+        cleaned: dict[str, Any] = without_nan(values)
+        return cleaned
 
 
 def splits(cases: Sequence[Case], at_once: int) -> list[list[Case]]:

@@ -1,14 +1,12 @@
 """Images to quantise with and to compare outputs on: canvases as the model will see them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from yolox.data.augment import letterbox
-from yolox.data.folder import find_images
 from yolox.data.synthetic import SyntheticSpec, draw_image
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
@@ -36,11 +34,6 @@ def calibration_images(source: ImageSource, size_hw: tuple[int, int], count: int
     if len(found) < FEWEST:
         raise DataError(f"calibration needs at least {FEWEST} images, there are {len(found)}")
     return found
-
-
-def folder_images(path: str | Path) -> ImageSource:
-    """The images of a folder. Raises DataError where there is none."""
-    return find_images(Path(path))
 
 
 def drawn_images(size_hw: tuple[int, int], count: int) -> Tensor:

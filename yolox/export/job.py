@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.config import EvalSpec
+from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.errors import DataError, ExportError, UsageError
 from yolox.eval.evaluate import evaluate
@@ -25,14 +26,13 @@ from yolox.export.calibration import (
     calibration_images,
     canvases,
     drawn_images,
-    folder_images,
 )
 from yolox.export.fallback import QuantReport, quantise_to_floor
 from yolox.export.nms_graph import DECODED
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import Runtime, describe, open_file
+from yolox.export.open import Runtime, describe, file_bytes, file_parts, open_file
 from yolox.export.parity import TOLERANCES, compare, require_ap, require_parity
-from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer, convert_to_vino
+from yolox.export.quantize import Quantizer, convert_to_vino, make_quantizer
 from yolox.export.sensitivity import layer_damage
 from yolox.files import file_hash
 from yolox.models.fuse import fuse
@@ -114,27 +114,22 @@ def export(job: Job) -> dict[str, Any]:
     except ExportError as error:
         raise ExportError(f"{error}; the file is kept as {work}") from error
     except BaseException:  # nothing drifted: nothing is kept
-        for part in _parts(work):
+        for part in file_parts(work):
             part.unlink(missing_ok=True)
         raise
-    for part in _parts(work):
+    for part in file_parts(work):
         part.replace(job.target.with_suffix(part.suffix))
-    size = sum(part.stat().st_size for part in _parts(job.target))
+    size = file_bytes(job.target)
     logger.info("{:.2f} MB -> {}", size / 1e6, job.target)
     stated = {"file": str(job.target), "opset": job.graph.opset, "bytes": size}
     return {**stated, "sha256": file_hash(job.target), **facts}
-
-
-def _parts(path: Path) -> list[Path]:
-    """The files of a model: OpenVINO keeps weights in a second one."""
-    return [path, path.with_suffix(".bin")] if path.suffix == VINO else [path]
 
 
 def _comparison_images(job: Job) -> Tensor:
     """Real images; without any, drawn ones, and a word about it."""
     size = job.exp.test_size
     if job.images:
-        return canvases(folder_images(job.images), size, COMPARED_IMAGES)
+        return canvases(find_images(Path(job.images)), size, COMPARED_IMAGES)
     try:
         return canvases(job.exp.get_eval_dataset(), size, COMPARED_IMAGES)
     except DataError as error:
@@ -162,10 +157,8 @@ def _quantised(job: Job, int8: Int8, source: Source, work: Path) -> dict[str, An
     try:
         save_onnx(content, floating)
         reference = open_file(floating, _runtime(work))
-        quantizer: Quantizer = (
-            VinoQuantizer(content, info, images)
-            if work.suffix == VINO
-            else OnnxQuantizer(content, info, images, job.graph.nms, job.graph.output_name)
+        quantizer = make_quantizer(
+            work, content, info, images, job.graph.nms, job.graph.output_name
         )
         report = _searched(job, int8, source, (quantizer, reference), images, work)
         speed = _speed(reference, open_file(work, _runtime(work)), images[:1])
@@ -184,7 +177,7 @@ def _without_nms(graph: GraphSpec) -> GraphSpec:
 
 def _calibration(job: Job, int8: Int8) -> Tensor:
     source: ImageSource = (
-        folder_images(int8.calibration) if int8.calibration else job.exp.get_dataset()
+        find_images(Path(int8.calibration)) if int8.calibration else job.exp.get_dataset()
     )
     return calibration_images(source, job.exp.test_size, int8.images)
 

@@ -57,6 +57,16 @@ class Opened:
     model: nn.Module | None = None
 
 
+def file_parts(path: Path) -> list[Path]:
+    """The files of an exported model: OpenVINO keeps weights in a second one."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes of an exported model, all its files together."""
+    return sum(part.stat().st_size for part in file_parts(path))
+
+
 def is_exported(path: str | Path) -> bool:
     """Whether a file is an exported one by its name, not a checkpoint."""
     return Path(path).suffix in FILE_BACKENDS

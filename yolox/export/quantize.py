@@ -37,7 +37,6 @@ ONNX_OPERATORS = [
 class Quantizer(ABC):
     """A float graph and its calibration; `write` makes quantised files of it."""
 
-    suffix: str
     layers: Layers
 
     @abstractmethod
@@ -53,8 +52,6 @@ class OnnxQuantizer(Quantizer):
     nms: thresholds of a suppression to append to a decoded graph whose output is `decoded`.
     Raises UsageError where a package is absent.
     """
-
-    suffix = ".onnx"
 
     def __init__(
         self, content: Any, info: ModelInfo, images: Tensor, nms: EvalSpec | None, output: str
@@ -125,8 +122,6 @@ class OnnxQuantizer(Quantizer):
 class VinoQuantizer(Quantizer):
     """NNCF's post-training quantisation (mixed preset: activations asymmetric) for OpenVINO."""
 
-    suffix = ".xml"
-
     def __init__(self, content: Any, info: ModelInfo, images: Tensor):
         self._vino = require_extra("openvino", "openvino")
         self._nncf = require_extra("nncf", "openvino")
@@ -153,6 +148,15 @@ class VinoQuantizer(Quantizer):
                 ),
             )
         write_model(self._vino, quantised, path, self._info)
+
+
+def make_quantizer(
+    target: Path, content: Any, info: ModelInfo, images: Tensor, nms: EvalSpec | None, output: str
+) -> Quantizer:
+    """The quantizer of a file's format: NNCF for .xml, else ONNX Runtime's, with `nms`."""
+    if target.suffix == ".xml":
+        return VinoQuantizer(content, info, images)
+    return OnnxQuantizer(content, info, images, nms, output)
 
 
 def convert_to_vino(content: Any, info: ModelInfo, path: Path) -> None:
