@@ -1,49 +1,107 @@
 """The whole compression in one command: `python compress/prune.py --ckpt best_ckpt.pth`.
 
-Mask, tune (where the recipe says so), merge, evaluate; ends with a table of before and after. The
-experiment is the one that made the checkpoint; trailing KEY VALUE pairs set its options.
+Mask, plan, prune, adapt, recover, merge, evaluate, as a recipe says; without one, half of the
+parameters are cut and the rest is adapted. Ends with a table of every stage. A run that was
+interrupted goes on where it stopped. The experiment is the one that made the checkpoint; trailing
+KEY VALUE pairs set its options.
 """
 
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
-from compress.pipeline import STAGES, Job, compress, with_overrides
-from compress.recipe import Recipe, load_recipe
+from compress.choose.masks import MaskStep
+from compress.choose.plan import BUDGETS
+from compress.flow.pipeline import STAGES, Job, compress
+from compress.flow.recipe import Recipe, half_the_parameters, load_recipe, with_overrides
+from yolox.backends import BACKENDS
 from yolox.cli.common import Parser, add_experiment, load_experiment, run
 from yolox.engine.launch import pick_device
 from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
 
+MEASURED = "torch,onnxruntime,openvino"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
-    parser = Parser("yolox compress", description=__doc__)
-    parser.add_argument("--ckpt", required=True, help="checkpoint to compress")
+    parser = job_parser("yolox compress", str(__doc__))
+    parser.add_argument("--recipe", help="YAML file (configs/*.yaml)")
+    parser.add_argument("--share", type=float, help="mask this share of the weights")
+    for key in BUDGETS:
+        what = "milliseconds" if key == "latency_ms" else "share of dense that may be left"
+        parser.add_argument(f"--{key.replace('_', '-')}", type=float, help=f"budget: {what}")
+    parser.add_argument("--until", default=STAGES[-1], choices=STAGES, help="last stage to run")
     parser.add_argument(
-        "--recipe", help="YAML file (configs/*.yaml); default: 49 %% masks, no tuning"
+        "--from", dest="start", choices=STAGES, help="do this stage and the later ones anew"
     )
-    parser.add_argument("--share", type=float, help="share of weights left out, over the recipe's")
-    parser.add_argument("--criterion", help="magnitude, layer or lamp, over the recipe's")
-    parser.add_argument("--until", default="evaluate", choices=STAGES, help="last stage to run")
-    parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for the artefacts")
+    parser.add_argument("--no-recover", action="store_true", help="leave the recipe's tuning out")
     parser.add_argument("--no-eval", action="store_true", help="measure size and speed, not AP")
     parser.add_argument("-b", "--batch-size", type=int, default=16, help="of the fine-tune")
-    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
     parser.add_argument("--fp16", action="store_true", help="of the fine-tune")
-    add_experiment(parser)
-    args = parser.parse(argv)
-    exp = load_experiment(args, args.ckpt)
-    recipe = load_recipe(args.recipe) if args.recipe else Recipe()
-    try:
-        recipe = with_overrides(recipe, share=args.share, criterion=args.criterion)
-    except ValueError as error:
-        raise UsageError(f"recipe: {error}") from error
-    options = RunOptions(
-        batch_size=args.batch_size,
-        device=pick_device(args.device),
-        precision="fp16" if args.fp16 else "fp32",
+    parser.add_argument("--bf16", action="store_true", help="of the fine-tune")
+    parser.add_argument(
+        "--backends", default=MEASURED, help="to measure latency with, separated by commas"
     )
-    compress(Job(args.ckpt, exp, recipe, Path(args.out), options, args.until, not args.no_eval))
+    args = parser.parse(argv)
+    recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
+    recipe = with_overrides(recipe, args.share, _budget(args), not args.no_recover)
+    job = named_job(args, recipe)
+    precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
+    compress(
+        replace(
+            job,
+            options=replace(job.options, batch_size=args.batch_size, precision=precision),
+            until=args.until,
+            start=args.start,
+            evaluated=not args.no_eval,
+            backends=_backends(args.backends),
+        )
+    )
     return 0
+
+
+def job_parser(prog: str, description: str) -> Parser:
+    """What the commands of single stages take, too."""
+    parser = Parser(prog, description=description)
+    parser.add_argument("--ckpt", required=True, help="checkpoint to compress")
+    parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for the artefacts")
+    parser.add_argument(
+        "--calibration", help="folder of images (default: the experiment's training images)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
+    add_experiment(parser)
+    return parser
+
+
+def named_job(args: Namespace, recipe: Recipe) -> Job:
+    """The job that `job_parser`'s arguments name."""
+    exp = load_experiment(args, args.ckpt)
+    options = RunOptions(device=pick_device(args.device))
+    return Job(args.ckpt, exp, recipe, Path(args.out), options, calibration=args.calibration)
+
+
+def _without_recipe(args: Namespace) -> Recipe:
+    """Only masks where only --share is given, else half of the parameters, or what is named."""
+    if args.share is not None and _budget(args) is None:
+        return Recipe(mask=MaskStep())
+    return half_the_parameters()
+
+
+def _budget(args: Namespace) -> tuple[str, float] | None:
+    """The budget named on the command line. Raises UsageError for more than one."""
+    given = [(key, getattr(args, key)) for key in BUDGETS if getattr(args, key) is not None]
+    if len(given) > 1:
+        raise UsageError(f"one budget, not {' and '.join(key for key, _ in given)}")
+    return given[0] if given else None
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in BACKENDS:
+            raise UsageError(f"--backends: {name!r} is none of {', '.join(BACKENDS)}")
+    return names or ("torch",)
 
 
 if __name__ == "__main__":

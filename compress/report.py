@@ -1,66 +1,17 @@
-"""The report of a compression run: a table for people, JSON for programs."""
+"""Print the table of a report: `python compress/report.py DIR/report.json`."""
 
-import platform
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from tabulate import tabulate
-
-import yolox
-from compress.measure import Stage
+from compress.flow.measure import Stage
+from compress.flow.report import stage_table
 from yolox.cli.common import Parser, run
 from yolox.data.coco import load_json
-from yolox.files import write_json
-
-
-def stage_table(stages: Sequence[Stage]) -> str:
-    """One row per stage, with shares of the first one."""
-    first = stages[0]
-    rows = [
-        [
-            stage.name,
-            _fraction(stage.AP),
-            _fraction(stage.AP50),
-            f"{stage.params / 1e6:.3f}",
-            f"{stage.nonzero_params / 1e6:.3f} ({stage.nonzero_params / first.nonzero_params:.0%})",
-            f"{stage.macs / 1e9:.3f}",
-            f"{stage.file_bytes / 1e6:.2f} ({stage.file_bytes / first.file_bytes:.0%})",
-            ", ".join(f"{ms:.1f}" for ms in stage.latency_ms.values()),
-        ]
-        for stage in stages
-    ]
-    backends = ", ".join(first.latency_ms)
-    headers = [
-        "stage", "AP", "AP50", "params M", "not zero M", "GMACs", "file MB", f"ms ({backends})",
-    ]  # fmt: skip
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-
-
-def write_report(path: Path, stages: Sequence[Stage], facts: Mapping[str, Any]) -> None:
-    """`report.json`: the stages in order, the dense model first, and how they were made."""
-    content = {
-        "stages": [stage.as_json() for stage in stages],
-        "command": sys.argv,
-        "versions": {
-            "yolox": yolox.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        **facts,
-    }
-    write_json(path, content, indent=2)
-
-
-def _fraction(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.4f}"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table of a report: `python compress/report.py DIR/report.json`."""
-    parser = Parser("compress/report.py", description=main.__doc__)
+    """Run the command. Raises YoloxError."""
+    parser = Parser("compress/report.py", description=__doc__)
     parser.add_argument("report", type=Path)
     args = parser.parse(argv)
     stages = [Stage(**row) for row in load_json(args.report)["stages"]]

@@ -1,5 +1,6 @@
 """Small detectors whose scores differ from point to point, and noise to feed them with."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -46,3 +47,18 @@ def noise(batch: int, size_hw: tuple[int, int], seed: int = 0) -> Tensor:
     """[batch, 3, H, W] uint8."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (batch, 3, *size_hw), generator=generator, dtype=torch.uint8)
+
+
+class Noise:
+    """Calibration images of noise: `count` of them, in batches of two."""
+
+    def __init__(self, size_hw: tuple[int, int], count: int):
+        self.size_hw, self.count = size_hw, count
+
+    def __call__(self) -> Iterator[Tensor]:
+        for start in range(0, self.count, 2):
+            yield noise(min(2, self.count - start), self.size_hw, seed=start).float()
+
+    def first(self, count: int) -> "Noise":
+        """Fewer of them."""
+        return Noise(self.size_hw, min(count, self.count))

@@ -30,7 +30,8 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _one_of(key: str, value: str, known: Sequence[str]) -> None:
+def one_of(key: str, value: str, known: Sequence[str]) -> None:
+    """Raises ValueError naming the key, the value, the known ones and the nearest."""
     _require(
         value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(value, known)}"
     )
@@ -60,9 +61,9 @@ class DetectorSpec:
         _require(self.num_classes >= 1, f"num_classes {self.num_classes} is not positive")
         _require(self.depth > 0, f"depth {self.depth} is not positive")
         _require(self.width > 0, f"width {self.width} is not positive")
-        _one_of("act", self.act, ACTIVATIONS)
-        _one_of("backbone", self.backbone, BACKBONES)
-        _one_of("csp_shortcut", self.csp_shortcut, CSP_SHORTCUTS)
+        one_of("act", self.act, ACTIVATIONS)
+        one_of("backbone", self.backbone, BACKBONES)
+        one_of("csp_shortcut", self.csp_shortcut, CSP_SHORTCUTS)
         expected = tuple(8 << level for level in range(len(self.strides)))
         _require(
             self.strides == expected and len(self.strides) in (3, 4),
@@ -91,7 +92,7 @@ class LossSpec:
     iou_weight: float = 5.0
 
     def __post_init__(self) -> None:
-        _one_of("iou_loss", self.iou_loss, IOU_LOSSES)
+        one_of("iou_loss", self.iou_loss, IOU_LOSSES)
         _require(self.iou_weight > 0, f"iou_weight {self.iou_weight} is not positive")
 
 
@@ -153,7 +154,13 @@ class SizeSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """Optimisation and bookkeeping of a run. Epochs count from 0 inside, from 1 in logs."""
+    """Optimisation and bookkeeping of a run. Epochs count from 0 inside, from 1 in logs.
+
+    bn_l1: weight of the sum of all |batch-norm scale| in the loss, which drives channels to zero
+        before they are pruned (network slimming, Liu 2017).
+    teacher: checkpoint whose answers and neck features are learnt from; label_weight,
+        distill_outputs and distill_features are the weights of the three in the loss.
+    """
 
     max_epoch: int = 300
     warmup_epochs: int = 5
@@ -178,6 +185,11 @@ class TrainSpec:
     freeze_bn: bool = False
     seed: int = 0
     milestones: tuple[int, ...] = ()
+    bn_l1: float = 0.0
+    teacher: str | None = None
+    label_weight: float = 1.0
+    distill_outputs: float = 1.0
+    distill_features: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.max_epoch >= 1, f"max_epoch {self.max_epoch} is not positive")
@@ -195,13 +207,20 @@ class TrainSpec:
             "clip_grad_norm",
         ):
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
-        for key in ("weight_decay", "seed", "warmup_lr"):
+        for key in (
+            "weight_decay", "seed", "warmup_lr", "bn_l1",
+            "label_weight", "distill_outputs", "distill_features",
+        ):  # fmt: skip
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
+        _require(
+            self.label_weight > 0 or self.teacher is not None,
+            "label_weight 0 leaves nothing to learn from without a teacher",
+        )
         _require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
         _require(self.ema_warmup > 0, f"ema_warmup {self.ema_warmup} is not positive")
         _require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
-        _one_of("scheduler", self.scheduler, SCHEDULERS)
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("scheduler", self.scheduler, SCHEDULERS)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
 
     @property
     def first_plain_epoch(self) -> int:

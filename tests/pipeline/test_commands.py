@@ -141,16 +141,19 @@ def test_a_bug_keeps_its_traceback_and_exits_1(capsys):
 
 def test_whole_compression_and_what_reads_it(tiny_exp, ckpt, tmp_path, capsys):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("share: 0.6\ntune: {max_epoch: 1, warmup_epochs: 0}\n")
+    recipe.write_text(
+        "mask: {share: 0.6}\nadapt: {least_squares: false}\n"
+        "recover: {max_epoch: 1, warmup_epochs: 0}\n"
+    )
     out = tmp_path / "sparse"
     words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), "-b", "4"]
     assert run(prune_main, [*words, *CPU]) == 0
     report = json.loads((out / "report.json").read_text())
     stages = {stage["name"]: stage for stage in report["stages"]}
-    assert list(stages) == ["dense", "masked", "tuned", "merged"]
+    assert list(stages) == ["dense", "masked", "adapted", "recovered", "merged"]
     assert stages["merged"]["nonzero_params"] < 0.7 * stages["dense"]["nonzero_params"]
     assert stages["merged"]["file_bytes"] < 0.75 * stages["dense"]["file_bytes"]
-    assert stages["merged"]["AP"] == stages["tuned"]["AP"]
+    assert stages["merged"]["AP"] == stages["recovered"]["AP"]
     assert stages["merged"]["latency_ms"]["torch"] > 0
     assert "| merged" in capsys.readouterr().err
 
@@ -189,7 +192,10 @@ def test_mask_and_merge_alone(ckpt, tmp_path):
     ("words", "code", "said"),
     [
         (["--share", "1.5"], 2, "share 1.5"),
-        (["--criterion", "taste"], 2, "criterion 'taste' is none of"),
+        (["--params", "1.5"], 2, "params 1.5 is not between 0 and 1"),
+        (["--params", "0.5", "--macs", "0.5"], 2, "one budget, not params and macs"),
+        (["--backends", "torch,tosh"], 2, "'tosh' is none of"),
+        (["--calibration", "/nowhere"], 3, "images /nowhere"),
         (["--recipe", "/nowhere.yaml"], 2, "recipe /nowhere.yaml"),
         (["data_dir", "/nowhere"], 3, "/nowhere does not exist"),
     ],

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from compress.importance import magnitude
-from compress.mask import make_masks, mask_checkpoint, maskable_weights
+from compress.choose.masks import make_masks, maskable_weights
+from compress.scores.weights import magnitude
 from tests.pipeline.runs import run_training
 from yolox.engine import checkpoint
+from yolox.engine.masks import apply_masks
 from yolox.errors import ModelError, UsageError, YoloxError
 
 
@@ -89,9 +90,10 @@ def test_masks_hold_through_training_average_and_resume(tiny_exp, out):
     _, result = run_training(tiny_exp, name="dense", max_epoch=1)
     content = checkpoint.read(result.folder / "best_ckpt.pth")
     model = checkpoint.restore(result.folder / "best_ckpt.pth").model
-    masks = make_masks(maskable_weights(model), 0.5, magnitude)
+    masks = make_masks(magnitude(maskable_weights(model)), 0.5)
+    apply_masks(model, masks)
     masked = out / "mask.pth"
-    checkpoint.save(masked, mask_checkpoint(content, model, masks))
+    checkpoint.save(masked, {**content, "model": model.state_dict(), "masks": masks})
     with pytest.raises(YoloxError, match="interrupted"):
         run_training(tiny_exp, name="tune", ckpt=str(masked), stop_after=2)
     run_training(tiny_exp, name="tune", resume=True)

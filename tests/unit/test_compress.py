@@ -5,13 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.importance import CRITERIA, lamp, layer_rank, magnitude
-from compress.mask import kept_share, make_masks, mask_checkpoint, maskable_weights
-from compress.merge import Storage, merge
-from compress.recipe import Recipe, load_recipe
+from compress.choose.masks import (
+    MaskStep,
+    draw_masks,
+    kept_share,
+    make_masks,
+    maskable_weights,
+    two_of_four,
+)
+from compress.flow.recipe import Recipe, load_recipe
+from compress.scores.weights import CRITERIA, lamp, layer_rank, magnitude
+from compress.structure.merge import Storage, merge
+from tests.tiny_models import Noise
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
-from yolox.engine.masks import check_masks
+from yolox.engine.masks import apply_masks, check_masks
 from yolox.errors import ModelError, UsageError
 from yolox.models import build
 from yolox.models.complexity import count_nonzero
@@ -29,7 +37,7 @@ def model():
 
 def test_magnitude_is_global():
     weights = {"small": torch.full((2, 2), 0.01), "large": torch.full((2, 2), 0.5)}
-    masks = make_masks(weights, 0.5, magnitude)
+    masks = make_masks(magnitude(weights), 0.5)
     assert not masks["small"].any()
     assert masks["large"].all()
 
@@ -41,7 +49,7 @@ def test_magnitude_clamps_at_one():
 
 def test_layer_takes_the_same_share_everywhere():
     weights = {"small": torch.rand(10, 10) * 0.01, "large": torch.rand(20, 10)}
-    masks = make_masks(weights, 0.3, layer_rank)
+    masks = make_masks(layer_rank(weights), 0.3)
     assert masks["small"].sum() == 70
     assert masks["large"].sum() == 140
 
@@ -52,11 +60,22 @@ def test_lamp_scores_of_known_weights():
     torch.testing.assert_close(scores, torch.tensor([1.0, 1 / 14, 4 / 13], dtype=torch.float64))
 
 
+def test_two_of_four_keeps_the_best_of_neighbours():
+    scores = {
+        "w": torch.tensor([[4.0, 3.0, 2.0, 1.0, 1.0, 9.0, 2.0, 8.0]]),
+        "odd": torch.ones(2, 3),
+    }
+    masks = two_of_four(scores)
+    assert masks["w"].tolist() == [[True, True, False, False, False, True, False, True]]
+    assert masks["odd"].all()
+
+
 @pytest.mark.parametrize("name", CRITERIA)
 @pytest.mark.parametrize("share", [0.0, 0.49, 0.9])
 def test_share_is_exact(model, name, share):
     weights = maskable_weights(model)
-    masks = make_masks(weights, share, CRITERIA[name])
+    images = Noise((64, 64), 4)
+    masks = draw_masks(model, MaskStep(share, name), images)
     total = sum(w.numel() for w in weights.values())
     assert sum(int((~m).sum()) for m in masks.values()) == round(share * total)
     assert kept_share(masks) == pytest.approx(1 - share, abs=1 / total)
@@ -113,8 +132,9 @@ def test_fp16_values_are_rounded_only():
 @pytest.mark.parametrize(("values", "limit"), [("fp32", 0.66), ("fp16", 0.36)])
 def test_merged_checkpoint(model, tmp_path, values, limit):
     content = {"model": model.state_dict(), "spec": to_dict(SPEC)}
-    masks = make_masks(maskable_weights(model, []), 0.49, magnitude)
-    masked = mask_checkpoint(content, model, masks)
+    masks = make_masks(magnitude(maskable_weights(model, [])), 0.49)
+    apply_masks(model, masks)
+    masked = {**content, "model": model.state_dict(), "masks": masks}
     merged = merge(masked, model, Storage("bitmask", values))
     path, dense = tmp_path / "merged.pth", tmp_path / "dense.pth"
     checkpoint.save(path, merged)
@@ -140,13 +160,25 @@ def test_merged_checkpoints_cannot_be_trained(model, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("shares: 0.5\n", "did you mean 'share'"),
-        ("share: 1.5\n", r"share 1\.5"),
-        ("criterion: magnitud\n", "criterion 'magnitud' is none of"),
-        ("encoding: zip\n", "encoding 'zip'"),
-        ("tune: {warmup_epochs: 1}\n", "max_epoch"),
+        ("masks: {share: 0.5}\n", "unknown key 'masks'; did you mean 'mask'"),
+        ("mask: {shares: 0.5}\n", "mask: unknown key 'shares'; did you mean 'share'"),
+        ("mask: {share: 1.5}\n", r"mask: share 1\.5"),
+        ("mask: {share: half}\n", "mask: share 'half'"),
+        ("mask: {criterion: magnitud}\n", "criterion 'magnitud' is none of .*did you mean"),
+        ("mask: {pattern: '1:4'}\n", "pattern '1:4' is none of"),
+        ("mask: 0.5\n", "mask has no keys"),
+        ("prune: {}\n", "prune needs one of params, macs, latency, latency_ms, not 0"),
+        ("prune: {params: 0.5, macs: 0.5}\n", "prune needs one of .*, not 2"),
+        ("prune: {params: 2}\n", r"params 2\.0 is not between"),
+        ("prune: {macs: 0.5, criterion: taste}\n", "criterion 'taste' is none of"),
+        ("prune: {macs: 0.5, round_to: 0}\n", "round_to 0 is not positive"),
+        ("mask: {}\nadapt: {ridge: 0.0}\n", r"ridge 0\.0 is not positive"),
+        ("mask: {}\nadapt: {fold: 3}\n", "adapt.fold"),
+        ("mask: {}\nmerge: {encoding: zip}\n", "encoding 'zip'"),
+        ("mask: {}\nrecover: {warmup_epochs: 1}\n", "max_epoch"),
+        ("merge: {}\n", "nothing to compress"),
         ("- 1\n", "expected keys"),
-        ("share: [\n", "not valid YAML"),
+        ("mask: [\n", "not valid YAML"),
     ],
 )
 def test_wrong_recipes_are_named(tmp_path, text, words):

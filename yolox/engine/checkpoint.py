@@ -2,7 +2,8 @@
 
 YOLOX's keys keep their meaning (`start_epoch`, `model` = EMA weights, `optimizer`, `best_ap`,
 `curr_ap`). Added are `spec` (how to build the architecture), `exp` (name, file and options),
-`class_names`, the raw weights and the rest of the training state, and `masks` where there are any.
+`class_names`, the raw weights and the rest of the training state, `channels` (what a pruned model
+keeps of its spec's architecture) and `masks` where there are any.
 A merged checkpoint holds `sparse` (fused weights, stored sparsely) in the place of `model`.
 """
 
@@ -23,11 +24,12 @@ from torch import Tensor, nn
 from yolox.config import DetectorSpec, from_dict, to_dict
 from yolox.errors import ModelError, UsageError
 from yolox.models import Detector, build
+from yolox.models.channels import Channels, cut_channels
 from yolox.models.fuse import fuse
 from yolox.ops.sparse import decode
 
 CLASS_KEYS = "head.cls_preds."
-DESCRIPTION_KEYS = ("spec", "class_names", "category_ids", "exp")
+DESCRIPTION_KEYS = ("spec", "channels", "class_names", "category_ids", "exp")
 _MAGIC = (b"PK\x03\x04", b"\x80")  # a zip archive, or the pickle of torch before 1.6
 DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
@@ -106,6 +108,19 @@ def spec_of(content: Mapping[str, Any], path: str | Path) -> DetectorSpec | None
     return spec
 
 
+def channels_of(content: Mapping[str, Any], path: str | Path) -> dict[str, dict[str, list[int]]]:
+    """What a pruned checkpoint keeps of its spec's architecture; empty for others.
+
+    Raises ModelError where it is not what it should be.
+    """
+    channels: dict[str, dict[str, list[int]]] = content.get("channels", {})
+    sides = list(channels.values()) if isinstance(channels, dict) else [None]
+    lists = [kept for side in sides for kept in (side.values() if isinstance(side, dict) else [0])]
+    if not all(isinstance(kept, list) for kept in lists):
+        raise ModelError(f"checkpoint {path}: channels are not lists by layer and side")
+    return channels
+
+
 def lean(content: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint without its training state: weights, masks and what describes them."""
     masks = content.get("masks", {})
@@ -135,12 +150,13 @@ class Restored:
     spec: DetectorSpec
     fused: bool
     masks: dict[str, Tensor]
+    channels: Channels
     class_names: tuple[str, ...] | None
     category_ids: tuple[int, ...] | None
 
 
 def restore(path: str | Path, expected: DetectorSpec | None = None) -> Restored:
-    """The evaluation model of a checkpoint: dense, masked or merged, ours or official YOLOX's.
+    """The evaluation model of a checkpoint: dense, masked, pruned or merged, ours or YOLOX's.
 
     expected: the experiment's architecture; needed where the checkpoint states none, and compared
     with it where it does. Raises ModelError naming what does not fit.
@@ -161,7 +177,8 @@ def restore_content(
         require_same_spec(stated, expected, path)
     spec = stated or expected
     assert spec is not None
-    model: nn.Module = build(spec)
+    channels = channels_of(content, path)
+    model: nn.Module = cut_channels(build(spec), channels)
     fused = "sparse" in content
     if fused:
         model = fuse(model)
@@ -172,7 +189,7 @@ def restore_content(
         raise ModelError(f"checkpoint {path} is damaged: {error!r}") from error
     names, ids = content.get("class_names"), content.get("category_ids")
     return Restored(
-        model.eval(), spec, fused, content.get("masks", {}),
+        model.eval(), spec, fused, content.get("masks", {}), channels,
         tuple(names) if names else None, tuple(ids) if ids else None,
     )  # fmt: skip
 

@@ -114,6 +114,9 @@ class Meter:
         for key, value in values.items():
             self._values[key].append(value)
 
+    def __contains__(self, key: str) -> bool:
+        return bool(self._values.get(key))
+
     def mean(self, key: str) -> float:
         """The mean of a series, 0 where it is empty."""
         values = self._values[key]

@@ -20,7 +20,9 @@ from yolox.engine.optim import make_optimizer
 from yolox.errors import ModelError, UsageError
 from yolox.files import file_hash
 from yolox.losses import YoloxLoss
+from yolox.losses.distillation import Distillation, DistillWeights
 from yolox.models import Detector
+from yolox.models.channels import cut_channels
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -89,7 +91,9 @@ class Run:
     scaler: torch.amp.GradScaler
     ema: ModelEMA | None
     masks: dict[str, Tensor]
+    channels: dict[str, dict[str, list[int]]]  # of a pruned model, as its checkpoint states them
     steps_per_epoch: int
+    distillation: Distillation | None = None
     parent: dict[str, str] | None = None  # path and hash of the checkpoint it started from
     step: int = 0
     best_ap: float = -1.0  # nothing evaluated yet
@@ -124,8 +128,9 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     dataset, eval_dataset = exp.get_dataset(), exp.get_eval_dataset()
     torch.manual_seed(spec.seed)
     device = options.device
-    model = exp.get_model()
     content = _starting_point(exp, options)
+    channels = checkpoint.channels_of(content, options.ckpt or "latest_ckpt.pth")
+    model = cut_channels(exp.get_model(), channels)
     masks = _load_weights(model, content, exp, options)
     model = model.to(device)
     ema = ModelEMA(model, spec.ema_decay, spec.ema_warmup) if spec.ema else None
@@ -142,7 +147,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         dataset=dataset, eval_dataset=eval_dataset, model=model, parallel=parallel,
         criterion=criterion, optimizer=make_optimizer(model, spec),
         scaler=torch.amp.GradScaler(device.type, enabled=scaled), ema=ema,
-        masks={name: mask.to(device) for name, mask in masks.items()},
+        masks={name: mask.to(device) for name, mask in masks.items()}, channels=channels,
         steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
         parent={"path": options.ckpt, "sha256": file_hash(options.ckpt)} if options.ckpt else None,
     )  # fmt: skip
@@ -153,7 +158,28 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
             raise ModelError(f"the training state cannot be taken up: {error!r}") from error
     for owner in (model, run.eval_model):
         apply_masks(owner, run.masks)
+    run.distillation = _distillation(run)
     return run
+
+
+def _distillation(run: Run) -> Distillation | None:
+    """What compares the model with its teacher, where the experiment names one."""
+    spec, detector = run.spec, run.exp.detector_spec()
+    if spec.teacher is None:
+        return None
+    restored = checkpoint.restore(spec.teacher, detector)
+    kept = {}
+    if restored.channels != run.channels:
+        if restored.channels and spec.distill_features:
+            raise UsageError(
+                f"teacher {spec.teacher} is pruned otherwise than the model: it can teach its"
+                " outputs only (distill_features 0)"
+            )
+        kept = {name: sides["in"] for name, sides in run.channels.items() if "in" in sides}
+    logger.info("teacher: {}", spec.teacher)
+    weights = DistillWeights(spec.distill_outputs, spec.distill_features)
+    teacher = restored.model.to(run.options.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Distillation(teacher, run.model, detector.strides, weights, kept)
 
 
 def _starting_point(exp: Experiment, options: RunOptions) -> dict[str, Any]:
@@ -236,6 +262,7 @@ def contents(run: Run) -> dict[str, Any]:
         "best_ap": max(run.best_ap, 0.0),
         "curr_ap": run.curr_ap,
         "spec": to_dict(run.exp.detector_spec()),
+        "channels": run.channels,
         "class_names": list(run.dataset.class_names),
         "category_ids": list(run.dataset.category_ids),
         "exp": run.exp.origin(),

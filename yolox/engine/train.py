@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -34,10 +35,12 @@ from yolox.eval.evaluate import evaluate
 from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
 from yolox.files import write_json
+from yolox.models import Predictions
 from yolox.models.complexity import complexity, describe
 from yolox.models.fuse import fuse
 
 LOSSES = ("total_loss", "iou_loss", "conf_loss", "cls_loss", "l1_loss", "num_fg")
+EXTRA = ("distill_loss", "bn_l1_loss")  # where the experiment asks for them
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,15 @@ def _train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], f
         group["lr"] = rate
     _training_mode(run)
     rounds = run.spec.accumulate
-    totals: dict[str, float] = dict.fromkeys(LOSSES, 0.0)
+    totals: dict[str, float] = defaultdict(float)
     waited = 0.0
     for number in range(rounds):
         start = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - start
         losses = forward_backward(run, batch, last=number == rounds - 1)
-        for key in LOSSES:
-            totals[key] += float(losses[key].detach()) / rounds
+        for key, loss in losses.items():
+            totals[key] += float(loss.detach()) / rounds
         _require_finite(run, batch, totals["total_loss"])
     if run.spec.clip_grad_norm:
         run.scaler.unscale_(run.optimizer)
@@ -137,9 +140,31 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
     with exchange:
         with torch.autocast(device.type, half, enabled=precision != "fp32"):
             predictions = run.parallel(images)
-        losses = run.criterion(predictions, targets)
+            taught = run.distillation(images, predictions) if run.distillation else None
+        losses = _all_losses(run, predictions, targets, taught)
         run.scaler.scale(losses["total_loss"] / run.spec.accumulate).backward()  # type: ignore[no-untyped-call]
     return losses
+
+
+def _all_losses(
+    run: Run, predictions: Predictions, targets: Tensor, taught: Tensor | None
+) -> dict[str, Tensor]:
+    """The terms by name and their weighted sum: labels, teacher, sparsity."""
+    losses = run.criterion(predictions, targets) if run.spec.label_weight else {}
+    parts = [run.spec.label_weight * losses["total_loss"]] if losses else []
+    if taught is not None:
+        parts.append(taught)
+        losses["distill_loss"] = taught
+    if run.spec.bn_l1:
+        losses["bn_l1_loss"] = run.spec.bn_l1 * bn_scales(run.model)
+        parts.append(losses["bn_l1_loss"])
+    return {**losses, "total_loss": torch.stack(parts).sum()}
+
+
+def bn_scales(model: nn.Module) -> Tensor:
+    """The sum of |scale| over all batch norms."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    return torch.stack([norm.weight.abs().sum() for norm in norms]).sum()
 
 
 def _to_size(images: Tensor, targets: Tensor, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -269,7 +294,8 @@ def _report_step(run: Run, meter: Meter, curves: Curves) -> None:
     height, width = input_size(run.step - 1, run.spec.seed, run.sizes)
     rate = run.optimizer.param_groups[0]["lr"]
     left = run.spec.max_epoch * run.steps_per_epoch - run.step
-    losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in LOSSES)
+    names = [key for key in (*LOSSES, *EXTRA) if key in meter]
+    losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in names)
     logger.info(
         "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, "
         "{:.3f} s/step (data {:.3f}), {:.0f} MB, ETA {}",
@@ -277,7 +303,7 @@ def _report_step(run: Run, meter: Meter, curves: Curves) -> None:
         losses, rate, height, width, meter.mean("iteration"), meter.mean("data"),
         peak_memory_mb(run.options.device), duration(left * meter.mean("iteration")),
     )  # fmt: skip
-    curves.add({f"train/{k}": meter.mean(k) for k in LOSSES} | {"train/lr": rate}, run.step)
+    curves.add({f"train/{k}": meter.mean(k) for k in names} | {"train/lr": rate}, run.step)
 
 
 def _log_start(run: Run) -> None:

@@ -91,6 +91,11 @@ class Exp:
     freeze_bn: bool = False
     patience: int = 0
     seed: int = 0
+    bn_l1: float = 0.0
+    teacher: str | None = None
+    label_weight: float = 1.0
+    distill_outputs: float = 1.0
+    distill_features: float = 0.0
 
     # bookkeeping
     exp_name: str = "default"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from yolox.data.augment import letterbox
+from yolox.data.sample import UInt8
 from yolox.data.synthetic import SyntheticSpec, draw_image
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
@@ -23,9 +24,15 @@ def canvases(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tenso
 
     Raises DataError naming an image that cannot be read.
     """
-    order = np.random.default_rng(SEED).permutation(len(source))[:count]
-    images = [letterbox(source.read_image(int(i)), size_hw)[0] for i in sorted(order)]
+    images = list(some_canvases(source, size_hw, count))
     return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+
+
+def some_canvases(source: ImageSource, size_hw: tuple[int, int], count: int) -> Iterator[UInt8]:
+    """The same, one [H, W, 3] at a time."""
+    order = np.random.default_rng(SEED).permutation(len(source))[:count]
+    for index in sorted(order.tolist()):
+        yield letterbox(source.read_image(index), size_hw)[0]
 
 
 def calibration_images(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tensor:

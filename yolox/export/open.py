@@ -98,24 +98,39 @@ def open_model(
     restored = checkpoint.restore(path, expected)
     stated = describe(restored)
     model = fuse(restored.model) if fused else restored.model
+    return Opened(open_module(model, stated, runtime, size_hw, any_size=any_size), model)
+
+
+def open_module(
+    model: nn.Module,
+    info: ModelInfo,
+    runtime: Runtime,
+    size_hw: tuple[int, int],
+    *,
+    any_size: bool = False,
+) -> Backend:
+    """A module in any backend; backends other than torch get it by way of an ONNX file.
+
+    info: what the module is. any_size: for images of other sizes than `size_hw`, too.
+    """
     if runtime.backend in (None, "torch", "compile"):
         compiled = runtime.backend == "compile"
-        made = TorchBackend(model, stated, runtime.device, runtime.precision, compiled=compiled)
-        return Opened(made, model)
+        return TorchBackend(model, info, runtime.device, runtime.precision, compiled=compiled)
     half = runtime.backend == "onnxruntime" and runtime.precision == "fp16"
     graph = GraphSpec(size_hw, dynamic_batch=True, dynamic=any_size, half=half)
-    return Opened(_through_onnx(model, stated, runtime, graph), model)
+    return _through_onnx(model, info, runtime, graph)
 
 
 def describe(restored: Restored) -> ModelInfo:
     """What a runtime must know of a checkpoint's model."""
     classes = restored.spec.num_classes
+    pruned = {"channels": restored.channels} if restored.channels else {}
     return ModelInfo(
         classes,
         restored.spec.strides,
         class_labels(classes, restored.class_names),
         category_ids(classes, restored.category_ids),
-        spec_hash=text_hash(to_dict(restored.spec)),
+        spec_hash=text_hash({**to_dict(restored.spec), **pruned}),
     )
 
 

@@ -25,6 +25,11 @@ class Detector(nn.Module):
         self.backbone: Any = neck
         self.head: Any = YOLOXHead(spec, neck.out_channels)
 
+    @property
+    def feature_readers(self) -> list[str]:
+        """The convolutions that read the neck's features, fine to coarse."""
+        return [f"head.{name}" for name in self.head.feature_readers]
+
     def forward(self, images: Tensor) -> Predictions | Tensor:
         """images: [B, 3, H, W], BGR, 0-255, float; H and W multiples of the largest stride."""
         predictions = self.raw(images)

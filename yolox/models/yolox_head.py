@@ -51,6 +51,11 @@ class YOLOXHead(nn.Module):
         for layer in [*self.cls_preds, *self.obj_preds]:
             nn.init.constant_(layer.bias, bias)
 
+    @property
+    def feature_readers(self) -> list[str]:
+        """The convolutions that read the features, fine to coarse."""
+        return [f"stems.{level}.conv" for level in range(len(self.stems))]
+
     def forward(self, features: Sequence[Tensor]) -> Predictions:
         """Features [B, C_l, H_l, W_l], fine to coarse -> raw predictions of all points."""
         box, obj, cls, sizes = [], [], [], []

@@ -1,4 +1,4 @@
-"""Recovery: the normal trainer, started from a masked checkpoint. There is no second loop."""
+"""Recovery: the normal trainer on a masked or pruned checkpoint. There is no second loop."""
 
 import copy
 from collections.abc import Mapping
@@ -13,22 +13,29 @@ from yolox.errors import UsageError
 from yolox.exp import Exp
 from yolox.exp.options import check_value, option_types
 
+FOLDER = "recover"  # within the output folder of the whole run
+
 
 def tuning_experiment(exp: Exp, tune: Mapping[str, Any], out: Path) -> Exp:
-    """The experiment of a fine-tune: `exp` with the options of a recipe, writing to `out/tune`.
+    """The experiment of a fine-tune: `exp` with the options of a recipe, writing to `out/recover`.
 
     Raises UsageError for an unknown option or a wrong value.
     """
     tuned = copy.deepcopy(exp)
-    set_options(tuned, tune, "recipe: tune")
-    tuned.output_dir, tuned.exp_name = str(out), "tune"
+    set_options(tuned, tune, "recipe: recover")
+    tuned.output_dir, tuned.exp_name = str(out), FOLDER
     tuned.validate()
     return tuned
 
 
-def recover(tuned: Exp, masked: Path, options: RunOptions) -> Path:
-    """Fine-tune a masked checkpoint; returns the best checkpoint, whose masks hold."""
-    result = train(tuned, replace(options, ckpt=str(masked), resume=False))
+def recover(tuned: Exp, source: Path, options: RunOptions, begun: bool) -> Path:
+    """Fine-tune a checkpoint; returns the best one, whose masks and channels are the source's.
+
+    begun: an earlier try was interrupted; it goes on from its last checkpoint, if it has one.
+    """
+    resume = begun and (Path(tuned.output_dir) / FOLDER / "latest_ckpt.pth").is_file()
+    start = None if resume else str(source)
+    result = train(tuned, replace(options, ckpt=start, resume=resume))
     return result.folder / "best_ckpt.pth"
 
 

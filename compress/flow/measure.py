@@ -44,7 +44,8 @@ def measure_stages(
     paths: dict[str, Path], exp: Exp, device: torch.device, evaluated: bool
 ) -> list[Stage]:
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
-    stages, backends = [], {}
+    stages: list[Stage] = []
+    backends = {}
     for name, path in paths.items():
         restored = checkpoint.restore(path, exp.detector_spec())
         model = fuse(restored.model)

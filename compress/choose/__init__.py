@@ -1,0 +1,1 @@
+"""What is kept: weight masks, plans within a budget, and budgets in measured time."""

@@ -1,0 +1,131 @@
+"""Weight masks: which weights of a model are kept. The shapes stay as they are.
+
+Masks alone make no model faster in any runtime known to us; they make its file smaller. 2:4 masks
+(two of four neighbouring inputs) run faster on the sparse tensor cores of NVIDIA GPUs since Ampere,
+in matrix products; for convolutions no runtime of this toolkit uses them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from loguru import logger
+from torch import Tensor, nn
+
+from compress.fit.images import CalibrationImages
+from compress.fit.moments import spreads
+from compress.scores.sensitivity import SENSITIVITY_IMAGES, layer_weights
+from compress.scores.weights import CRITERIA, Criterion, Seen
+from yolox.config import one_of
+from yolox.errors import ModelError
+
+SHARE = 0.49  # of the source system
+EXCLUDED = ("head",)
+NEARLY_EMPTY = 0.02  # a layer that keeps less than this share is named in a warning
+PATTERNS = ("none", "2:4")
+
+
+@dataclass(frozen=True)
+class MaskStep:
+    """share: of the weights left out. exclude: words in the names of weights left alone.
+
+    pattern: 'none', or '2:4' for the two best of every four neighbouring inputs (then the share is
+    a half, whatever is asked for). images: to calibrate with, at most, where the criterion looks at
+    any. Raises ValueError for values that cannot be.
+    """
+
+    share: float = SHARE
+    criterion: str = "output"
+    exclude: tuple[str, ...] = EXCLUDED
+    pattern: str = "none"
+    images: int = 64
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.share, int | float) or not 0.0 <= self.share < 1.0:
+            raise ValueError(f"share {self.share!r} is not a number in 0..1")
+        one_of("criterion", self.criterion, list(CRITERIA))
+        one_of("pattern", self.pattern, PATTERNS)
+        if self.images < 1:
+            raise ValueError(f"images {self.images} is not positive")
+
+
+def maskable_weights(model: nn.Module, exclude: Sequence[str] = EXCLUDED) -> dict[str, Tensor]:
+    """The 4-D weights whose name holds none of the excluded words.
+
+    Raises ModelError where none is left.
+    """
+    found = {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.dim() == 4 and not any(word in name for word in exclude)
+    }
+    if not found:
+        raise ModelError(f"no weights to mask are left without {', '.join(exclude)}")
+    return found
+
+
+def draw_masks(
+    model: nn.Module, step: MaskStep, batches: CalibrationImages | None
+) -> dict[str, Tensor]:
+    """The masks that a step asks for. Raises UsageError where its criterion needs images.
+
+    batches: calibration images at the size that the model will run at.
+    """
+    weights = maskable_weights(model, step.exclude)
+    criterion: Criterion = CRITERIA[step.criterion]
+    layers = [name.removesuffix(".weight") for name in weights]
+    seen = None
+    if batches is not None:
+        seen = Seen(
+            lambda: spreads(model, layers, batches),
+            lambda: layer_weights(model, layers, batches.first(SENSITIVITY_IMAGES)),
+        )
+    scores = criterion(weights, seen)
+    masks = two_of_four(scores) if step.pattern == "2:4" else make_masks(scores, step.share)
+    for name, mask in masks.items():
+        if mask.float().mean() < NEARLY_EMPTY:
+            logger.warning("{} keeps {} of {} weights", name, int(mask.sum()), mask.numel())
+    return masks
+
+
+def make_masks(scores: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Bool masks, True where kept; exactly `share` of all weights together are left out.
+
+    Raises ValueError for a share outside 0..1.
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"share {share} is not in 0..1")
+    flat = torch.cat([score.flatten().double() for score in scores.values()])
+    removed = flat.argsort(stable=True)[: round(share * flat.numel())]
+    kept = torch.ones(flat.numel(), dtype=torch.bool)
+    kept[removed] = False
+    parts = torch.split(kept, [score.numel() for score in scores.values()])
+    return {
+        name: part.reshape(score.shape)
+        for (name, score), part in zip(scores.items(), parts, strict=True)
+    }
+
+
+def two_of_four(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Masks that keep the two best of every four neighbouring inputs of an output.
+
+    Neighbours are counted along the flattened inputs, kernel positions included, as sparse tensor
+    cores read them. Layers whose inputs are no multiple of four stay whole, with a warning.
+    """
+    masks = {}
+    for name, score in scores.items():
+        row = score[0].numel()
+        if row % 4:
+            logger.warning("{}: {} inputs are no multiple of four, kept whole", name, row)
+            masks[name] = torch.ones(score.shape, dtype=torch.bool)
+            continue
+        fours = score.reshape(-1, 4)
+        best = fours.argsort(dim=1, descending=True, stable=True)[:, :2]
+        mask = torch.zeros(fours.shape, dtype=torch.bool).scatter_(1, best, value=True)
+        masks[name] = mask.reshape(score.shape)
+    return masks
+
+
+def kept_share(masks: Mapping[str, Tensor]) -> float:
+    """Kept weights over all masked weights."""
+    return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())

@@ -1,0 +1,1 @@
+"""Calibration images and what is fitted on them, without gradients."""

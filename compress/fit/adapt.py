@@ -1,0 +1,231 @@
+"""Adaptation: what is left of a cut or masked model stands in for the whole, without gradients.
+
+Three parts, each on its own: constants of removed channels are folded into what read them; the
+convolutions are solved anew, in the order of the network, by ridge least squares against the dense
+model's answers (He 2017); batch-norm statistics are estimated again (EagleEye, Li 2020). All at the
+size that the model will run at (FixRes, Touvron 2019).
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from loguru import logger
+from torch import Tensor, nn
+
+from compress.fit.moments import (
+    Answers,
+    Moments,
+    joint_moments,
+    set_weight_rows,
+    watching,
+    weight_rows,
+)
+from compress.fit.replay import Replay
+from compress.structure.trace import Trace
+from yolox.models.channels import Channels
+
+Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at every call
+
+CHUNK_BYTES = 256e6  # of the systems that are solved at once
+LEAST_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class AdaptStep:
+    """Which parts run, and how.
+
+    images: calibration images at most. ridge: of the mean variance of what a layer reads; it draws
+    the solution towards the weights before. Raises ValueError for values that cannot be.
+    """
+
+    fold: bool = True
+    least_squares: bool = True
+    recalibrate: bool = False
+    images: int = 64
+    ridge: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise ValueError(f"images {self.images} is not positive")
+        if self.ridge <= 0:
+            raise ValueError(f"ridge {self.ridge} is not positive")
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model made from `dense`: with fewer channels, with masks, or both."""
+
+    model: nn.Module
+    dense: nn.Module
+    channels: Channels
+    masks: Mapping[str, Tensor]
+
+    def kept(self, name: str, side: str) -> Tensor | None:
+        """The dense layer's channels that are left on a side, None for all."""
+        kept = self.channels.get(name, {}).get(side)
+        return None if kept is None else torch.as_tensor(kept)
+
+
+def adapt(
+    student: Student, trace: Trace, batches: Batches | None, step: AdaptStep
+) -> dict[str, nn.Module]:
+    """The model after each part of the adaptation, by the part's name, in order.
+
+    batches: None where only constants are folded.
+
+    trace: of the dense model at the size at which the model will run, which is the images' size.
+    """
+    found: dict[str, nn.Module] = {}
+    model = student.model
+    if step.fold and student.channels:
+        model = found["fold"] = fold_constants(student, trace)
+    if step.least_squares and batches is not None:
+        model = found["least_squares"] = least_squares(student, trace, batches, step.ridge)
+    if step.recalibrate and batches is not None:
+        found["recalibrate"] = recalibrate(model, batches)
+    return found
+
+
+@torch.no_grad()
+def fold_constants(student: Student, trace: Trace) -> nn.Module:
+    """A copy of the student in which the readers of removed channels add what these sent at rest.
+
+    A channel at rest sends its batch norm's bias through the activation. Data-free.
+    """
+    resting = copy.deepcopy(student.dense).eval()
+    for layer in trace.layers.values():
+        kept = student.kept(layer.name, "out")
+        if layer.kind == "norm" and kept is not None:
+            scale = resting.get_submodule(layer.name).get_parameter("weight")
+            scale.copy_(scale * torch.zeros_like(scale).index_fill_(0, kept.to(scale.device), 1.0))
+    folded = copy.deepcopy(student.model).eval()
+    readers = [
+        layer.name for layer in trace.solvable() if student.kept(layer.name, "in") is not None
+    ]
+
+    def see(name: str, conv: Any, x: Tensor, y: Tensor) -> None:
+        gone = torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
+        gone[student.kept(name, "in")] = False
+        sent = torch.where(gone, x.mean(dim=(0, 2, 3)), 0.0)
+        constant = conv.weight.flatten(2).sum(-1) @ sent
+        kept = student.kept(name, "out")
+        _add_constant(folded, name, trace, constant if kept is None else constant[kept])
+
+    device = next(resting.parameters()).device
+    with watching(resting, readers, see) as run:
+        run(torch.zeros(1, 3, *trace.size_hw, device=device))
+    return folded
+
+
+def _add_constant(model: nn.Module, name: str, trace: Trace, constant: Tensor) -> None:
+    """Add a constant [O] to what a convolution answers, in its bias or its batch norms' means."""
+    bias = getattr(model.get_submodule(name), "bias", None)
+    if bias is not None:
+        bias.add_(constant)
+        return
+    for norm in trace.layers[name].norms:
+        model.get_submodule(norm).get_buffer("running_mean").sub_(constant)
+
+
+def least_squares(
+    student: Student, trace: Trace, batches: Batches, ridge: float = AdaptStep.ridge
+) -> nn.Module:
+    """A copy of the student whose convolutions answer as closely as they can to the dense ones.
+
+    Layers of the same depth are solved together, from one pass over the images; each reads what
+    the layers before it, solved already, send.
+    """
+    solved = copy.deepcopy(student.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layers = trace.solvable()
+    answered = Answers(student.dense.eval(), [layer.name for layer in layers], batches)
+    replay = Replay(solved, trace)
+    for depth in sorted({layer.depth for layer in layers}):
+        wave = [layer for layer in layers if layer.depth == depth]
+        kept = {layer.name: student.kept(layer.name, "out") for layer in wave}
+        replay.settle(depth)
+        with replay.pass_over(batches) as images:
+            found = joint_moments(solved, answered, kept, images)
+        for layer in wave:
+            mask = student.masks.get(f"{layer.name}.weight")
+            conv = solved.get_submodule(layer.name)
+            constant = resolve(conv, found[layer.name], mask, ridge)
+            for norm in layer.norms:
+                _set_mean(student, solved, norm, constant)
+        logger.debug("depth {}: {} layers solved", depth, len(wave))
+    return solved
+
+
+@torch.no_grad()
+def _set_mean(student: Student, solved: nn.Module, name: str, constant: Tensor) -> None:
+    """The batch norm after a convolution without a bias takes its constant."""
+    mean = student.dense.get_submodule(name).get_buffer("running_mean").double()
+    kept = student.kept(name, "out")
+    mean = mean if kept is None else mean[kept.to(mean.device)]
+    solved.get_submodule(name).get_buffer("running_mean").copy_(mean - constant.to(mean.device))
+
+
+@torch.no_grad()
+def resolve(conv: Any, moments: Moments, mask: Tensor | None, ridge: float) -> Tensor:
+    """Give a convolution the weights that fit the moments best, within its mask, in place.
+
+    Returns the constant [O] to be added to its answers; a bias, where there is one, has it already.
+    """
+    mean_x, mean_y, cov_xx, cov_xy, _ = moments.centred()
+    before = weight_rows(conv).to(cov_xx).mT  # [blocks, D, O]
+    size = cov_xx.shape[-1]
+    scale = cov_xx.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None].clamp(min=LEAST_VARIANCE)
+    system = cov_xx + ridge * scale * torch.eye(size).to(cov_xx)
+    target = cov_xy + ridge * scale * before
+    if mask is None:
+        after = torch.linalg.solve(system, target)
+    else:
+        allowed = mask.to(cov_xx.device).reshape(before.mT.shape).mT
+        after = solve_within(system, target, allowed)
+    constant: Tensor = (mean_y[:, None, :] - mean_x[:, None, :] @ after).reshape(-1)
+    set_weight_rows(conv, after.mT)
+    if conv.bias is not None:
+        conv.bias.copy_(constant)
+    return constant
+
+
+def solve_within(system: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
+    """Solve for each output on its own, over the inputs that its mask allows.
+
+    system: [blocks, D, D]; target, allowed: [blocks, D, O]. Forbidden inputs get equations of
+    their own that say zero.
+    """
+    blocks, size, outputs = target.shape
+    result = torch.zeros_like(target)
+    step = max(int(CHUNK_BYTES / (8 * size * size)), 1)
+    identity = torch.eye(size, dtype=torch.bool, device=system.device)
+    for block in range(blocks):
+        for start in range(0, outputs, step):
+            inside = allowed[block, :, start : start + step].T  # [o, D]
+            both = inside[:, :, None] & inside[:, None, :]
+            systems = torch.where(both, system[block], 0.0)
+            systems[(~inside)[:, :, None] & identity] = 1.0
+            rights = torch.where(inside, target[block, :, start : start + step].T, 0.0)
+            solved = torch.linalg.solve(systems, rights[:, :, None])[:, :, 0]
+            result[block, :, start : start + step] = solved.T
+    return result
+
+
+def recalibrate(model: nn.Module, batches: Batches) -> nn.Module:
+    """A copy whose batch-norm statistics are those of the given images."""
+    fresh = copy.deepcopy(model).eval()
+    norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    run: Callable[[Tensor], Any] = getattr(fresh, "raw", fresh)
+    with torch.no_grad():
+        for images in batches():
+            run(images.contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return fresh.eval()

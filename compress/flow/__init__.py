@@ -1,0 +1,1 @@
+"""A compression run: recipe, stages, recovery, measurement, report."""

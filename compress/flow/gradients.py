@@ -1,0 +1,36 @@
+"""Gradients of the loss on labelled images, for criteria that ask how the loss would change."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yolox.data.augment import all_targets, letterbox
+from yolox.engine.state import Experiment
+
+
+def loss_gradients(model: nn.Module, exp: Experiment, count: int) -> dict[str, Tensor]:
+    """The mean gradient over at most `count` training images, without augmentation, by parameter.
+
+    Batch norms use their statistics as in deployment. The model is left as it is.
+    """
+    probe = copy.deepcopy(model).train().requires_grad_(True)
+    for module in probe.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    device = next(probe.parameters()).device
+    criterion, dataset = exp.get_criterion(), exp.get_dataset()
+    size_hw, most = exp.size_spec().test_size, exp.augment_spec().max_labels
+    chosen = np.random.default_rng(0).permutation(len(dataset))[:count]
+    for index in sorted(chosen.tolist()):
+        sample = dataset.sample(index)
+        canvas, ratio = letterbox(sample.image, size_hw)
+        image = torch.from_numpy(canvas.transpose(2, 0, 1).copy())[None].to(device).float()
+        targets = torch.from_numpy(all_targets(sample, ratio, most))[None].to(device)
+        loss = criterion(probe(image), targets)["total_loss"] / len(chosen)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, parameter in probe.named_parameters()
+    }

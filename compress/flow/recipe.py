@@ -1,0 +1,113 @@
+"""Recipes: what a compression run does, as YAML with strict keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compress.choose.masks import MaskStep
+from compress.choose.plan import BUDGETS, PruneStep
+from compress.fit.adapt import AdaptStep
+from compress.structure.merge import Storage
+from yolox.config import from_dict, nearest
+from yolox.errors import UsageError
+from yolox.exp.options import check_value, option_types
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What each stage does; a stage that is None, and a recovery without options, is left out.
+
+    recover: options of the experiment for the fine-tune (max_epoch and so on). `teacher: dense`
+    stands for the checkpoint that is compressed.
+    """
+
+    mask: MaskStep | None = None
+    prune: PruneStep | None = None
+    adapt: AdaptStep | None = field(default_factory=AdaptStep)
+    recover: dict[str, Any] = field(default_factory=dict)
+    merge: Storage = field(default_factory=Storage)
+
+    def __post_init__(self) -> None:
+        if self.mask is None and self.prune is None:
+            raise ValueError("neither mask nor prune: there is nothing to compress")
+        if self.recover and "max_epoch" not in self.recover:
+            raise ValueError("recover needs max_epoch")
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "mask": MaskStep, "prune": PruneStep, "adapt": AdaptStep, "merge": Storage,
+}  # fmt: skip
+
+
+def half_the_parameters() -> Recipe:
+    """What is done where no recipe is named: `configs/half_params.yaml` without its recovery."""
+    return Recipe(prune=PruneStep(params=0.5))
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe. Raises UsageError naming the file and what is wrong in it."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"recipe {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"recipe {path}: not valid YAML: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(content, dict):
+        raise UsageError(f"recipe {path}: expected keys and values at the top")
+    known = [*SECTIONS, "recover"]
+    for key, value in content.items():
+        if key not in known:
+            raise UsageError(f"recipe {path}: unknown key {key!r}{nearest(str(key), known)}")
+        if not isinstance(value, dict) and not (key == "adapt" and value is None):
+            raise UsageError(f"recipe {path}: {key} has no keys and values")
+    parts: dict[str, Any] = {
+        key: _section(kind, content[key], f"recipe {path}: {key}")
+        for key, kind in SECTIONS.items() if content.get(key) is not None
+    }  # fmt: skip
+    if "adapt" in content and content["adapt"] is None:
+        parts["adapt"] = None
+    return _checked(lambda: Recipe(recover=content.get("recover", {}), **parts), f"recipe {path}")
+
+
+def with_overrides(
+    recipe: Recipe, share: float | None, budget: tuple[str, float] | None, recover: bool
+) -> Recipe:
+    """A recipe with what the command line says. Raises UsageError.
+
+    share: of weights to mask. budget: its name and value; takes the place of the recipe's.
+    """
+
+    def changed() -> Recipe:
+        mask, prune = recipe.mask, recipe.prune
+        if share is not None:
+            mask = replace(mask or MaskStep(), share=share)
+        if budget is not None:
+            fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), budget[0]: budget[1]}
+            prune = replace(prune, **fresh) if prune is not None else PruneStep(**fresh)
+        wanted = recipe.recover if recover else {}
+        return replace(recipe, mask=mask, prune=prune, recover=wanted)
+
+    return _checked(changed, "recipe")
+
+
+def _section(kind: type[Any], content: Mapping[str, Any], where: str) -> Any:
+    """A section, strictly: unknown keys and values of a wrong type are named."""
+    section = from_dict(kind, dict(content), where)
+    types = option_types(section)
+    for key, value in vars(section).items():
+        check_value(f"{where}.{key}", value, types[key])
+    return section
+
+
+def _checked(make: Any, where: str) -> Recipe:
+    try:
+        recipe: Recipe = make()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from error
+    return recipe

@@ -1,0 +1,1 @@
+"""How much weights, channels and layers matter."""

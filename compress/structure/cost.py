@@ -1,0 +1,62 @@
+"""Parameters and MACs of a model as a function of the units cut from each channel group."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.structure.groups import Groups
+
+Counts = npt.NDArray[np.int64]  # [groups], units
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of the deployed model, batch norm fused: a convolution has a bias. MACs of one image."""
+
+    params: float
+    macs: float
+
+
+class CostModel:
+    """Counts without building: every side of a layer shrinks in step with its groups.
+
+    other_params: parameters outside of the traced convolutions, which stay.
+    """
+
+    def __init__(self, groups: Groups):
+        layers = [layer for layer in groups.trace.layers.values() if layer.kind != "norm"]
+        row = {layer.name: number for number, layer in enumerate(layers)}
+        self._depthwise = np.array([layer.kind == "depthwise" for layer in layers])
+        self._kernel = np.array([layer.kernel for layer in layers], dtype=np.float64)
+        self._cells = np.array([layer.cells for layer in layers], dtype=np.float64)
+        self._out = np.array([len(layer.outputs) for layer in layers], dtype=np.float64)
+        self._in = np.array([len(layer.inputs) for layer in layers], dtype=np.float64)
+        self._out_per_unit = np.zeros((len(layers), len(groups)))
+        self._in_per_unit = np.zeros((len(layers), len(groups)))
+        for column, group in enumerate(groups.groups):
+            for member in group.members:
+                if member.kind != "norm":
+                    of = self._out_per_unit if member.side == "out" else self._in_per_unit
+                    of[row[member.layer], column] = member.positions.shape[1]
+        self.sizes: Counts = np.array([group.size for group in groups.groups])
+
+    def of(self, removed: Counts) -> Cost:
+        """The cost once so many units of each group are gone."""
+        out = self._out - self._out_per_unit @ removed
+        read = np.where(self._depthwise, 1.0, self._in - self._in_per_unit @ removed)
+        weights = out * read * self._kernel
+        return Cost(float((weights + out).sum()), float((weights * self._cells).sum()))
+
+    def dense(self) -> Cost:
+        """The cost before anything is cut."""
+        return self.of(np.zeros_like(self.sizes))
+
+    def per_unit(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Parameters and MACs that the first unit of each group saves: [groups] each."""
+        dense = self.dense()
+        saved = [self.of(one) for one in np.eye(len(self.sizes), dtype=np.int64)]
+        return (
+            np.array([dense.params - cost.params for cost in saved]),
+            np.array([dense.macs - cost.macs for cost in saved]),
+        )

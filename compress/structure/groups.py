@@ -1,0 +1,172 @@
+"""Channel groups: everything that must be cut together, found from the model itself."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tabulate import tabulate
+from torch import nn
+
+from compress.structure.trace import Labels, Trace, trace
+from yolox.errors import ModelError
+from yolox.models.fuse import is_fused
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One side of one layer. positions: [units, k], the channels of that side that a unit is."""
+
+    layer: str
+    side: str  # "out" or "in", of a depthwise convolution or a batch norm "out" only
+    kind: str  # conv, depthwise or norm
+    positions: Positions
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Units that can be cut one by one, each with its channels in all members.
+
+    name: of the first convolution that produces the channels.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+
+    def select(self, kind: str, side: str) -> list[Member]:
+        """The members of one kind and side."""
+        return [m for m in self.members if m.kind == kind and m.side == side]
+
+    @property
+    def producers(self) -> list[Member]:
+        """Convolutions whose output channels are cut."""
+        return self.select("conv", "out")
+
+    @property
+    def consumers(self) -> list[Member]:
+        """Convolutions whose input channels are cut."""
+        return self.select("conv", "in")
+
+    @property
+    def norms(self) -> list[Member]:
+        """Batch norms whose channels are cut."""
+        return self.select("norm", "out")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of a model and the trace they come from."""
+
+    groups: tuple[ChannelGroup, ...]
+    trace: Trace
+
+    def __iter__(self) -> "Iterable[ChannelGroup]":  # type: ignore[override]
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+
+def find_groups(model: nn.Module, size_hw: tuple[int, int], exclude: Sequence[str] = ()) -> Groups:
+    """The channel groups of a model, without those that have an excluded word in a member's name.
+
+    Raises ModelError where nothing can be cut: the model is fused or frozen, or all is excluded.
+    """
+    if is_fused(model):
+        raise ModelError("a fused model cannot be pruned: prune the checkpoint it was made from")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError("a frozen model cannot be pruned: no parameter requires a gradient")
+    found = trace(model, size_hw)
+    groups = _collect(found)
+    kept = tuple(g for g in groups if not any(w in m.layer for w in exclude for m in g.producers))
+    if not kept:
+        reason = f"all {len(groups)} channel groups are excluded" if groups else "no group is free"
+        raise ModelError(f"nothing can be pruned: {reason}")
+    return Groups(kept, found)
+
+
+def kept_channels(
+    groups: Groups, kept: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, list[int]]]:
+    """Kept units by group name -> kept channels by layer, for `cut_channels`."""
+    removed: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for group in groups.groups:
+        if group.name not in kept:
+            continue
+        gone = np.setdiff1d(np.arange(group.size), np.asarray(kept[group.name], dtype=np.int64))
+        if not gone.size:
+            continue
+        for member in group.members:
+            removed[member.layer, member.side].update(member.positions[gone].ravel().tolist())
+    channels: dict[str, dict[str, list[int]]] = defaultdict(dict)
+    for (layer, side), gone_channels in removed.items():
+        seen = groups.trace.layers[layer]
+        width = len(seen.outputs if side == "out" else seen.inputs)
+        channels[layer][side] = [i for i in range(width) if i not in gone_channels]
+    return dict(channels)
+
+
+def group_table(groups: Groups, kept: Mapping[str, Sequence[int]] | None = None) -> str:
+    """One row per group: its channels, who makes and who reads them, and how many are kept."""
+    rows = []
+    for group in groups.groups:
+        row = [group.name, group.size, len(group.producers), len(group.select("depthwise", "out")),
+               _short(m.layer for m in group.consumers)]  # fmt: skip
+        if kept is not None:
+            left = len(kept.get(group.name, range(group.size)))
+            row[2:2] = [left, f"{left / group.size:.0%}"]
+        rows.append(row)
+    headers = ["group", "channels", "producers", "depthwise", "consumers"]
+    if kept is not None:
+        headers[2:2] = ["kept", "share"]
+    return tabulate(rows, headers=headers, tablefmt="github")
+
+
+def _short(names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+    return ", ".join(found[:2]) + more
+
+
+def _collect(found: Trace) -> list[ChannelGroup]:
+    """Units with the same members form a group; groups in the order of the forward pass."""
+    where: dict[int, dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for layer in found.layers.values():
+        sides: list[tuple[str, Labels]] = [("out", layer.outputs)]
+        if layer.kind == "conv":
+            sides.append(("in", layer.inputs))
+        for side, labels in sides:
+            for position, label in enumerate(labels.tolist()):
+                if label not in found.fixed:
+                    where[label][layer.name, side].append(position)
+    units: dict[tuple[tuple[str, str, int], ...], list[int]] = defaultdict(list)
+    for label, places in where.items():
+        units[tuple((name, side, len(p)) for (name, side), p in places.items())].append(label)
+    groups = []
+    for signature, alike in units.items():
+        members = tuple(
+            Member(name, side, found.layers[name].kind,
+                   np.array([where[label][name, side] for label in alike]))
+            for name, side, _ in signature
+        )  # fmt: skip
+        producers = [m.layer for m in members if m.kind == "conv" and m.side == "out"]
+        if producers:
+            groups.append((producers[0], len(alike), members))
+    return _named(groups)
+
+
+def _named(
+    groups: Sequence[tuple[str, int, tuple[Member, ...]]],
+) -> list[ChannelGroup]:
+    """Groups that share their first producer are numbered."""
+    counts: dict[str, int] = defaultdict(int)
+    named = []
+    for producer, size, members in groups:
+        counts[producer] += 1
+        name = producer if counts[producer] == 1 else f"{producer}#{counts[producer]}"
+        named.append(ChannelGroup(name, size, members))
+    return named

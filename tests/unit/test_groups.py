@@ -1,0 +1,272 @@
+"""Channel groups: what the trace finds in networks of every kind, and that cutting is exact."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.structure.cost import CostModel
+from compress.structure.groups import ChannelGroup, find_groups, group_table, kept_channels
+from tests.tiny_models import spread_scores
+from yolox.errors import ModelError
+from yolox.exp import get_exp
+from yolox.exp.build import shipped_names
+from yolox.models.channels import cut_channels
+from yolox.models.complexity import complexity
+from yolox.models.fuse import fuse
+
+
+def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False, **options),
+        nn.BatchNorm2d(outputs),
+        nn.SiLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 8), conv(8, 8, 3), conv(8, 4)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.out(x + self.b(x))
+
+
+class Concat(nn.Module):
+    """Two branches and the pooled sum of one go side by side into two readers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = conv(3, 8), conv(3, 6)
+        self.pool = nn.MaxPool2d(3, 1, 1)
+        self.first, self.second = conv(22, 4), conv(22, 5)
+
+    def forward(self, x):
+        a = self.a(x)
+        both = torch.cat([a, self.b(x), self.pool(a)], dim=1)
+        return self.first(both), self.second(both)
+
+
+class Depthwise(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.d, self.out = conv(3, 8), conv(8, 8, 3, groups=8), conv(8, 4)
+
+    def forward(self, x):
+        return self.out(self.d(self.a(x)))
+
+
+class Sliced(nn.Module):
+    """The first channels of one convolution meet all channels of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 8), conv(3, 5), conv(8, 4)
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        width = b.shape[1]
+        return self.out(torch.cat([a[:, :width] + b, a[:, width:]], dim=1))
+
+
+class Shared(nn.Module):
+    """One tower runs over two features, with a batch norm for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = conv(3, 6), conv(3, 6)
+        self.tower = nn.Conv2d(6, 8, 3, padding=1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(8), nn.BatchNorm2d(8)])
+        self.out = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        features = [self.a(x), self.b(x)]
+        pairs = zip(features, self.norms, strict=True)
+        return [self.out(torch.relu(norm(self.tower(f)))) for f, norm in pairs]
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation: a channel's gate leaves with the channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.out = conv(3, 8), conv(8, 4)
+        self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+
+    def forward(self, x):
+        a = self.a(x)
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(a.mean((2, 3), keepdim=True)))))
+        return self.out(a * gate)
+
+
+class Unknown(nn.Module):
+    """Channels that go through an operation without a rule are never cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 8), conv(8, 6), conv(6, 4)
+
+    def forward(self, x):
+        return self.out(self.b(torch.cumsum(self.a(x), dim=1)))
+
+
+class Up(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.up, self.out = conv(3, 6), nn.ConvTranspose2d(6, 8, 4, 2, 1), conv(8, 4)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.norm(self.up(self.a(x)))))
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.bias.data.uniform_(-0.5, 0.5)
+    return model.eval()
+
+
+def members(group: ChannelGroup) -> dict[tuple[str, str], int]:
+    """(layer, side) -> channels of a unit there, without batch norms."""
+    return {(m.layer, m.side): m.positions.shape[1] for m in group.members if m.kind != "norm"}
+
+
+def masked_like(model: nn.Module, groups, kept) -> nn.Module:
+    """The model with the scale and bias of removed channels zero: what cutting must equal."""
+    masked = copy.deepcopy(model)
+    for group in groups.groups:
+        gone = np.setdiff1d(np.arange(group.size), kept[group.name])
+        for member in group.norms:
+            norm = masked.get_submodule(member.layer)
+            index = torch.as_tensor(member.positions[gone].ravel())
+            norm.weight.data[index] = 0
+            norm.bias.data[index] = 0
+    return masked
+
+
+def half(groups) -> dict[str, list[int]]:
+    rng = np.random.default_rng(0)
+    return {
+        g.name: sorted(rng.choice(g.size, max(g.size // 2, 1), replace=False).tolist())
+        for g in groups.groups
+    }
+
+
+FOUND = {
+    Residual: {
+        "a.0": (8, {("a.0", "out"): 1, ("b.0", "in"): 1, ("b.0", "out"): 1, ("out.0", "in"): 1})
+    },
+    Concat: {
+        "a.0": (8, {("a.0", "out"): 1, ("first.0", "in"): 2, ("second.0", "in"): 2}),
+        "b.0": (6, {("b.0", "out"): 1, ("first.0", "in"): 1, ("second.0", "in"): 1}),
+    },
+    Depthwise: {"a.0": (8, {("a.0", "out"): 1, ("d.0", "out"): 1, ("out.0", "in"): 1})},
+    Sliced: {
+        "a.0": (5, {("a.0", "out"): 1, ("b.0", "out"): 1, ("out.0", "in"): 1}),
+        "a.0#2": (3, {("a.0", "out"): 1, ("out.0", "in"): 1}),
+    },
+    Shared: {
+        "a.0": (6, {("a.0", "out"): 1, ("b.0", "out"): 1, ("tower", "in"): 1}),
+        "tower": (8, {("tower", "out"): 1, ("out", "in"): 1}),
+    },
+    Gate: {
+        "a.0": (8, {("a.0", "out"): 1, ("squeeze", "in"): 1, ("excite", "out"): 1,
+                    ("out.0", "in"): 1}),
+        "squeeze": (4, {("squeeze", "out"): 1, ("excite", "in"): 1}),
+    },
+    Unknown: {"b.0": (6, {("b.0", "out"): 1, ("out.0", "in"): 1})},
+    Up: {
+        "a.0": (6, {("a.0", "out"): 1, ("up", "in"): 1}),
+        "up": (8, {("up", "out"): 1, ("out.0", "in"): 1}),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_groups_of_small_networks(kind):
+    groups = find_groups(randomised(kind()), (16, 16))
+    assert {g.name: (g.size, members(g)) for g in groups.groups} == FOUND[kind]
+
+
+@pytest.mark.parametrize("kind", [k for k in FOUND if k not in (Shared, Gate)])
+def test_pruned_equals_masked_in_small_networks(kind):
+    model = randomised(kind())
+    groups = find_groups(model, (16, 16))
+    kept = half(groups)
+    small = cut_channels(model, kept_channels(groups, kept))
+    image = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        found, expected = small(image), masked_like(model, groups, kept)(image)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", [Shared, Gate])
+def test_cut_networks_without_norms_everywhere_run(kind):
+    model = randomised(kind())
+    groups = find_groups(model, (16, 16))
+    small = cut_channels(model, kept_channels(groups, half(groups)))
+    image = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        found, expected = small(image), model(image)
+    shapes = [[t.shape for t in ([out] if torch.is_tensor(out) else out)]
+              for out in (found, expected)]  # fmt: skip
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_pruned_equals_masked_on_every_experiment(name):
+    exp = get_exp(exp_name=name)
+    torch.manual_seed(0)
+    model = exp.get_model().eval()
+    spread_scores(model)
+    size = exp.detector_spec().divisor * 2
+    groups = find_groups(model, (size, size))
+    kept = half(groups)
+    channels = kept_channels(groups, kept)
+    small = cut_channels(model, channels)
+    image = torch.rand(1, 3, size, size) * 255
+    with torch.no_grad():
+        found, expected = small(image), masked_like(model, groups, kept)(image)
+        dense = model(image)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (dense - expected).abs().max() > 1e-2  # what was cut mattered
+
+    removed = np.array([g.size - len(kept[g.name]) for g in groups.groups])
+    cost, measured = CostModel(groups).of(removed), complexity(fuse(small), (size, size))
+    assert cost.params == measured.params
+    assert cost.macs == pytest.approx(measured.macs, rel=5e-3)  # thop counts pooling, too
+
+
+def test_prediction_layers_and_the_image_are_never_cut():
+    exp = get_exp(exp_name="yolox-nano")
+    groups = find_groups(exp.get_model(), (64, 64))
+    for group in groups.groups:
+        assert not any("_preds" in m.layer for m in group.producers)
+        assert not any("backbone.stem" in m.layer for m in group.consumers)
+
+
+def test_models_that_cannot_be_pruned_are_errors():
+    model = randomised(Residual())
+    with pytest.raises(ModelError, match="fused model cannot be pruned"):
+        find_groups(fuse(get_exp(exp_name="yolox-nano").get_model()), (64, 64))
+    with pytest.raises(ModelError, match="frozen model"):
+        find_groups(copy.deepcopy(model).requires_grad_(False), (16, 16))
+    with pytest.raises(ModelError, match="all 1 channel groups are excluded"):
+        find_groups(model, (16, 16), exclude=["a"])
+
+
+def test_the_table_names_groups_and_what_is_kept():
+    groups = find_groups(randomised(Concat()), (16, 16))
+    table = group_table(groups, {"a.0": [0, 1], "b.0": list(range(6))})
+    assert "| a.0" in table
+    assert "25%" in table
+    assert "100%" in table
+    assert "first.0, second.0" in table
