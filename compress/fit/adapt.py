@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from loguru import logger
 from torch import Tensor, nn
 
 from compress.fit.moments import (
@@ -31,6 +30,7 @@ Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at e
 
 CHUNK_BYTES = 256e6  # of the systems that are solved at once
 LEAST_VARIANCE = 1e-12
+FEW_SAMPLES = 1.0  # of the ridge, for as many unknowns as samples: so that few images do no harm
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,15 @@ class AdaptStep:
     """Which parts run, and how.
 
     images: calibration images at most. ridge: of the mean variance of what a layer reads; it draws
-    the solution towards the weights before. Raises ValueError for values that cannot be.
+    the solution towards the weights before, more so where samples are few. Raises ValueError for
+    values that cannot be.
     """
 
     fold: bool = True
     least_squares: bool = True
     recalibrate: bool = False
-    images: int = 64
-    ridge: float = 1e-3
+    images: int = 128
+    ridge: float = 1e-2
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -154,7 +155,6 @@ def least_squares(
             constant = resolve(conv, found[layer.name], mask, ridge)
             for norm in layer.norms:
                 _set_mean(student, solved, norm, constant)
-        logger.debug("depth {}: {} layers solved", depth, len(wave))
     return solved
 
 
@@ -177,6 +177,7 @@ def resolve(conv: Any, moments: Moments, mask: Tensor | None, ridge: float) -> T
     before = weight_rows(conv).to(cov_xx).mT  # [blocks, D, O]
     size = cov_xx.shape[-1]
     scale = cov_xx.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None].clamp(min=LEAST_VARIANCE)
+    ridge = ridge + FEW_SAMPLES * size / moments.count
     system = cov_xx + ridge * scale * torch.eye(size).to(cov_xx)
     target = cov_xy + ridge * scale * before
     if mask is None:

@@ -47,7 +47,8 @@ class CalibrationImages:
     def __call__(self) -> Iterator[Tensor]:
         stored = np.memmap(self._path, np.uint8, "r").reshape(-1, 3, *self.size_hw)
         for start in range(0, self._count, BATCH):
-            batch = torch.from_numpy(np.array(stored[start : start + BATCH]))
+            stop = min(start + BATCH, self._count)
+            batch = torch.from_numpy(np.array(stored[start:stop]))
             yield batch.to(self._device).float()
 
     def first(self, count: int) -> "CalibrationImages":

@@ -4,6 +4,7 @@ Every stage reads what the ones before it wrote and leaves its own artefact; a r
 after any of them goes on there.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -202,19 +203,23 @@ class _Work:
         images = self._images(step.images, "adaptation") if _looks(step) else None
         trace = find_groups(dense, self.exp.test_size).trace
         found = adapt(student, trace, images, step)
-        written: Files = {}
-        for name, adapted in found.items():
-            written[name] = self._save(
-                f"parts/{name}.pth", smaller, adapted, student.masks, smaller.get("channels")
-            )
         last = list(found.values())[-1] if found else model
         masks = student.masks
         if self.recipe.mask is not None and "pruned" in files:  # the share holds for what is left
             masks = draw_masks(last, self.recipe.mask, images)
-            apply_masks(last, masks)
-            both = Student(last, dense, relative, masks)
+            both = copy.deepcopy(last)
+            apply_masks(both, masks)
             if step.least_squares and images is not None:
-                last = least_squares(both, trace, images, step.ridge)
+                student = Student(both, dense, relative, masks)
+                both = least_squares(student, trace, images, step.ridge)
+            last = both
+        written: Files = {}
+        for name, part in found.items():
+            if part is not last:
+                written[name] = self._save(
+                    f"parts/{name}.pth", smaller, part, smaller.get("masks", {}),
+                    smaller.get("channels"),
+                )  # fmt: skip
         target = self._save("adapted.pth", smaller, last, masks, smaller.get("channels"))
         return {**written, "adapted": target}
 
@@ -291,10 +296,6 @@ class _Work:
 def _evaluate(work: _Work, ledger: Ledger, files: Files) -> list[Stage]:
     job = work.job
     paths = {name: path for name, path in files.items() if path.suffix == ".pth"}
-    if "adapted" in paths and len(paths) > 1:  # the last part of the adaptation under its own name
-        same = [n for n in work_parts(paths) if file_hash(paths[n]) == file_hash(paths["adapted"])]
-        for name in same:
-            del paths[name]
     stages = measure_stages(paths, job.exp, job.options.device, job.evaluated)
     facts = {
         "recipe": asdict(job.recipe),
@@ -305,11 +306,6 @@ def _evaluate(work: _Work, ledger: Ledger, files: Files) -> list[Stage]:
     write_report(job.out / "report.json", stages, facts)
     logger.info("report: {}\n{}", job.out / "report.json", stage_table(stages))
     return stages
-
-
-def work_parts(paths: dict[str, Path]) -> list[str]:
-    """The rows that are parts of the adaptation."""
-    return [name for name, path in paths.items() if path.parent.name == "parts"]
 
 
 def _latest(files: Files, *names: str) -> Path:

@@ -11,6 +11,9 @@ from yolox.models import Predictions
 from yolox.ops.boxes import iou_cxcywh
 from yolox.ops.points import decode_boxes, grid_points
 
+BOX_WEIGHT = 5.0  # as YOLOX weights its box loss
+LARGEST_LOG = 10.0  # of a size in strides: e^10 of them are larger than any image
+
 
 class DistillWeights(NamedTuple):
     """Of the terms in the loss; 0 leaves a term out."""
@@ -90,9 +93,14 @@ def output_loss(own: Predictions, wanted: Predictions, strides: tuple[int, ...])
     objectness = _divergence(own.obj, wanted.obj).sum()
     classes = (_divergence(own.cls, wanted.cls) * sure).sum()
     points, steps = grid_points(wanted.sizes, strides, wanted.box.device, torch.float32)
-    boxes = [decode_boxes(p.box.float(), points, steps) for p in (own, wanted)]
-    overlap = iou_cxcywh(boxes[0], boxes[1])
-    return (objectness + classes + 5.0 * ((1 - overlap) * sure[..., 0]).sum()) / norm
+    boxes = [decode_boxes(_bounded(p.box), points, steps) for p in (own, wanted)]
+    apart = 1 - iou_cxcywh(boxes[0], boxes[1])
+    return (objectness + classes + BOX_WEIGHT * (apart * sure[..., 0]).sum()) / norm
+
+
+def _bounded(box: Tensor) -> Tensor:
+    """Raw boxes in float32 whose sizes do not overflow."""
+    return torch.cat([box[..., :2].float(), box[..., 2:].float().clamp(max=LARGEST_LOG)], dim=-1)
 
 
 def _divergence(own: Tensor, wanted: Tensor) -> Tensor:

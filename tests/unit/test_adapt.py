@@ -1,0 +1,224 @@
+"""Adaptation: exact where exact is possible, better where it is not, and nothing else changed."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from compress.choose.masks import make_masks, maskable_weights
+from compress.fit.adapt import AdaptStep, Student, adapt, fold_constants, least_squares, recalibrate
+from compress.fit.images import CalibrationImages
+from compress.fit.moments import spreads
+from compress.fit.replay import Replay
+from compress.scores.channels import CHANNEL_CRITERIA, Evidence, output
+from compress.scores.sensitivity import layer_weights
+from compress.scores.weights import activation, layer_rank
+from compress.structure.groups import find_groups, kept_channels
+from tests.tiny_models import SPECS, Noise, noise, spread_scores
+from tests.unit.test_groups import Depthwise, Residual, conv, randomised
+from yolox.data.folder import ImageFolder, find_images
+from yolox.engine.masks import apply_masks
+from yolox.errors import DataError
+from yolox.losses.distillation import output_loss
+from yolox.models import build
+from yolox.models.channels import cut_channels
+
+SIZE = (32, 32)
+IMAGES = Noise(SIZE, 8)
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 6, 3), conv(6, 6, 3), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        return self.out(self.b(self.a(x / 100)))
+
+
+def half_of(model, size=SIZE, share=0.5):
+    """A student that keeps the first half of every group, or another share."""
+    groups = find_groups(model, size)
+    kept = {g.name: list(range(round(share * g.size + 0.49))) for g in groups.groups}
+    channels = kept_channels(groups, kept)
+    return Student(cut_channels(model, channels), model, channels, {}), groups.trace
+
+
+def difference(student, model):
+    with torch.no_grad():
+        return max(float((student(x) - model(x)).abs().max()) for x in IMAGES())
+
+
+def test_least_squares_restores_channels_that_were_copies():
+    model = randomised(Pair())
+    for block in (model.a, model.b):  # the second half repeats the first
+        block[0].weight.data[3:] = block[0].weight.data[:3]
+        norm = block[1]
+        for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            tensor[3:] = tensor[:3]
+    student, trace = half_of(model)
+    assert difference(student.model, model) > 0.1
+    solved = least_squares(student, trace, IMAGES, ridge=1e-9)
+    assert difference(solved, model) < 1e-3
+    assert difference(student.model, model) > 0.1  # the student itself is as it was
+
+
+def test_folding_restores_channels_that_only_send_a_constant():
+    model = randomised(Depthwise())
+    for norm in (model.a[1], model.d[1]):
+        norm.weight.data[4:] = 0.0
+    student, trace = half_of(model)
+    assert difference(student.model, model) > 1e-2
+    assert difference(fold_constants(student, trace), model) < 1e-3
+
+
+def test_least_squares_leaves_a_whole_model_as_it_is():
+    model = randomised(Residual())
+    solved = least_squares(Student(model, model, {}, {}), half_of(model)[1], IMAGES)
+    assert difference(solved, model) < 1e-2  # of answers up to 100
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_adaptation_brings_outputs_closer(name):
+    torch.manual_seed(0)
+    model = build(SPECS[name]).eval()
+    spread_scores(model)
+    images = Noise((128, 128), 12)
+    model = recalibrate(model, images)  # of a random network, whose statistics mean nothing
+    student, trace = half_of(model, (128, 128), 0.8)
+    found = adapt(student, trace, images, AdaptStep(recalibrate=True))
+    assert list(found) == ["fold", "least_squares", "recalibrate"]
+
+    def loss(other, batch):
+        with torch.no_grad():
+            return float(output_loss(other.raw(batch), model.raw(batch), SPECS[name].strides))
+
+    seen, unseen = next(images()), noise(2, (128, 128), seed=99).float()
+    assert loss(found["least_squares"], seen) < 0.9 * loss(student.model, seen)
+    assert loss(found["least_squares"], unseen) < 1.5 * loss(student.model, unseen)
+
+
+def test_least_squares_within_masks():
+    torch.manual_seed(0)
+    model = recalibrate(build(SPECS["p5"]).eval(), Noise((64, 64), 4))
+    masks = make_masks(layer_rank(maskable_weights(model)), 0.4)
+    masked = copy.deepcopy(model)
+    apply_masks(masked, masks)
+    trace = find_groups(model, (64, 64)).trace
+    solved = least_squares(Student(masked, model, {}, masks), trace, Noise((64, 64), 4))
+    parameters = dict(solved.named_parameters())
+    for name, mask in masks.items():
+        assert not parameters[name][~mask].any()
+        assert (parameters[name] != dict(masked.named_parameters())[name])[mask].any()
+
+
+def test_recalibration_takes_the_statistics_of_the_images():
+    model = randomised(Pair())
+    fresh = recalibrate(model, IMAGES)
+    with torch.no_grad():
+        answers = torch.cat([fresh.a[0](x / 100) for x in IMAGES()])
+    torch.testing.assert_close(
+        fresh.a[1].running_mean, answers.mean((0, 2, 3)), rtol=1e-4, atol=1e-5
+    )
+    assert fresh.a[1].momentum == model.a[1].momentum
+    assert not torch.equal(fresh.a[1].running_var, model.a[1].running_var)
+    assert not fresh.training
+
+
+def test_replay_answers_like_the_model():
+    torch.manual_seed(0)
+    model = build(SPECS["p5"]).eval()
+    images = Noise((64, 64), 4)
+    trace = find_groups(model, (64, 64)).trace
+    with torch.no_grad():
+        expected = [model.raw(batch).cls for batch in images()]
+        replay = Replay(model, trace)
+        for depth in (0, 3, 20, 30, 20):
+            replay.settle(depth)
+            with replay.pass_over(images) as batches:
+                found = [model.raw(batch).cls for batch in batches]
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def rows(maps):
+    """[B, C, H, W] -> centred [B * H * W, C]."""
+    flat = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    return flat - flat.mean(0)
+
+
+def test_output_errors_are_those_of_least_squares():
+    """The closed form against solving without each channel in turn."""
+    model = randomised(Pair())
+    groups = find_groups(model, SIZE)
+    group = next(g for g in groups.groups if g.name == "b.0")
+    found = output(Evidence(model, groups, batches=IMAGES))["b.0"]
+    with torch.no_grad():
+        x = (
+            torch.cat([model.b(model.a(i / 100)) for i in IMAGES()])
+            .permute(0, 2, 3, 1)
+            .flatten(0, 2)
+        )
+        y = torch.cat([model(i) for i in IMAGES()]).permute(0, 2, 3, 1).flatten(0, 2)
+    x, y = (x - x.mean(0)).double(), (y - y.mean(0)).double()
+    errors = []
+    for channel in range(group.size):
+        rest = torch.cat([x[:, :channel], x[:, channel + 1 :]], dim=1)
+        left = y - rest @ torch.linalg.lstsq(rest, y).solution
+        errors.append(float(left.square().sum() / y.square().sum()))
+    assert int(found.argmin()) == errors.index(min(errors))
+    assert float(found.min()) == pytest.approx(min(errors), rel=0.05)
+
+
+@pytest.mark.parametrize("name", CHANNEL_CRITERIA)
+def test_every_criterion_scores_every_unit(name):
+    model = randomised(Residual())
+    groups = find_groups(model, SIZE)
+    gradients = {n: torch.rand_like(p) for n, p in model.named_parameters()}
+    masks = {"a.0.weight": torch.rand(8, 3, 1, 1) > 0.5}
+    evidence = Evidence(model, groups, masks, IMAGES, lambda: gradients)
+    model.b[1].weight.data.uniform_(0.5, 1.5)
+    scores = CHANNEL_CRITERIA[name](evidence)
+    assert {key: value.shape for key, value in scores.items()} == {"a.0": (8,)}
+    assert (scores["a.0"] >= 0).all()
+    assert len(scores["a.0"].unique()) > 1
+
+
+def test_activation_scores_are_shares_of_the_answers_variance():
+    layer = nn.Conv2d(2, 1, 1, bias=False)
+    layer.weight.data = torch.tensor([[[[2.0]], [[1.0]]]])
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(4, 2, 16, 16, generator=generator) for _ in range(8)]
+    model = nn.Sequential(layer)
+    seen = spreads(model, ["0"], lambda: iter(images))
+    scores = activation({"0.weight": layer.weight}, type("S", (), {"spreads": lambda self: seen})())
+    assert scores["0.weight"].flatten().tolist() == pytest.approx([0.8, 0.2], abs=0.05)
+
+
+def test_errors_early_in_the_network_matter_more_than_in_a_dead_end():
+    torch.manual_seed(0)
+    model = recalibrate(build(SPECS["p5"]).eval(), Noise((64, 64), 4))
+    for layer in model.head.reg_preds:
+        layer.weight.data.mul_(0.01)  # boxes of a sane size
+    model.head.cls_convs[0][0].bn.weight.data.zero_()  # what this layer answers is ignored
+    names = ["backbone.backbone.stem.conv.conv", "head.cls_convs.0.0.conv"]
+    found = layer_weights(model, names, Noise((64, 64), 4))
+    assert found[names[1]] == pytest.approx(0.0, abs=1e-2)
+    assert found[names[0]] > 1.0
+
+
+def test_calibration_images_are_canvases_and_do_not_stay_in_memory(synthetic_dir, tmp_path):
+    source = find_images(synthetic_dir / "train2017")
+    images = CalibrationImages(source, (64, 96), 10)
+    batches = list(images())
+    assert len(images) == sum(len(batch) for batch in batches) == 10
+    assert batches[0].shape[1:] == (3, 64, 96)
+    assert torch.equal(next(images.first(3)()), batches[0][:3])
+    folder = images._scratch.path
+    part = images.first(2)
+    del images
+    assert folder.is_dir()  # the part still reads it
+    del part
+    assert not folder.exists()
+    with pytest.raises(DataError, match="there are none"):
+        CalibrationImages(ImageFolder([]), (64, 64), 4)
