@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--backends", default=MEASURED, help="to measure latency with, separated by commas"
     )
+    parser.add_argument(
+        "--resamples", type=int, default=200, help="of the images, for AP's interval (0: none)"
+    )
     args = parser.parse(argv)
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
     recipe = with_overrides(recipe, args.share, _budget(args), not args.no_recover)
@@ -56,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
             start=args.start,
             evaluated=not args.no_eval,
             backends=_backends(args.backends),
+            resamples=args.resamples,
         )
     )
     return 0

@@ -62,6 +62,8 @@ class PruneStep:
         for key in ("round_to", "rounds", "images"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} {getattr(self, key)} is not positive")
+        if self.rounds > 1 and self.is_latency:
+            raise ValueError("a latency budget is reached in one round")
         if not 0.0 <= self.floor <= 1.0:
             raise ValueError(f"floor {self.floor} is not in 0..1")
 

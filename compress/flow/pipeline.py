@@ -6,7 +6,7 @@ after any of them goes on there.
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from compress.fit.adapt import AdaptStep, Student, adapt, least_squares
 from compress.fit.images import CalibrationImages
 from compress.flow.gradients import loss_gradients
 from compress.flow.ledger import Files, Ledger
-from compress.flow.measure import Stage, measure_stages
+from compress.flow.measure import Measuring, Stage, measure_stages
 from compress.flow.recipe import Recipe
 from compress.flow.recover import recover, tuning_experiment
 from compress.flow.report import stage_table, write_report
 from compress.flow.source import load_trainable
 from compress.scores.channels import CHANNEL_CRITERIA, Evidence, Scores
-from compress.structure.groups import Groups, find_groups, group_table, kept_channels
+from compress.structure.cost import CostModel
+from compress.structure.groups import Groups, find_groups, group_table, kept_channels, kept_units
 from compress.structure.merge import merge
 from yolox.data.coco import load_json
 from yolox.data.folder import find_images
@@ -41,9 +42,10 @@ from yolox.eval.predict import ImageSource
 from yolox.exp import Exp
 from yolox.export.open import describe
 from yolox.files import file_hash, write_json
-from yolox.models.channels import compose, cut_channels
+from yolox.models.channels import compose, cut_channels, cut_masks
 
 STAGES = ("mask", "plan", "prune", "adapt", "recover", "merge", "evaluate")
+LARGEST_SHARE = 1 - 1e-9  # a budget is less than all
 DENSE = "dense"  # as a recipe names the checkpoint that is compressed
 
 
@@ -65,6 +67,7 @@ class Job:
     evaluated: bool = True
     calibration: str | None = None
     backends: tuple[str, ...] = ("torch",)
+    resamples: int = 200
 
 
 def compress(job: Job) -> list[Stage]:
@@ -246,8 +249,24 @@ class _Work:
         """The plan for a budget of parameters or MACs."""
         name, share = step.budget
         require_reachable(groups, step)
-        planner = Planner(groups, self._scores(model, groups, masks, step), step)
-        return planner.within(name, share)
+        dense = CostModel(groups).dense()
+        channels: dict[str, dict[str, list[int]]] = {}
+        current, small = model, groups
+        for number in range(1, step.rounds + 1):
+            wanted = 1 - (1 - share) * number / step.rounds
+            left = wanted * getattr(dense, name) / getattr(CostModel(small).dense(), name)
+            now = replace(step, **{name: min(left, LARGEST_SHARE)})
+            own = cut_masks(masks, model, channels)
+            plan = Planner(small, self._scores(current, small, own, step), now).within(name, left)
+            channels = compose(channels, kept_channels(small, plan.kept))
+            if number < step.rounds:
+                student = Student(cut_channels(model, channels), model, channels, {})
+                images = self._images(step.images, "adaptation")
+                assert images is not None
+                current = least_squares(student, groups.trace, images)
+                small = find_groups(current, self.exp.test_size, step.exclude)
+        kept = kept_units(groups, channels)
+        return Plan(kept, CostModel(groups).after(kept), dense)
 
     def _scores(
         self, model: nn.Module, groups: Groups, masks: dict[str, torch.Tensor], step: PruneStep
@@ -296,7 +315,8 @@ class _Work:
 def _evaluate(work: _Work, ledger: Ledger, files: Files) -> list[Stage]:
     job = work.job
     paths = {name: path for name, path in files.items() if path.suffix == ".pth"}
-    stages = measure_stages(paths, job.exp, job.options.device, job.evaluated)
+    how = Measuring(job.options.device, job.backends, job.evaluated, job.resamples)
+    stages = measure_stages(paths, job.exp, how)
     facts = {
         "recipe": asdict(job.recipe),
         "exp": {"name": job.exp.exp_name, "options": job.exp.options()},

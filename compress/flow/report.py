@@ -20,19 +20,19 @@ def stage_table(stages: Sequence[Stage]) -> str:
     rows = [
         [
             stage.name,
-            _fraction(stage.AP),
+            _with_interval(stage),
             _fraction(stage.AP50),
             f"{stage.params / 1e6:.3f}",
             f"{stage.nonzero_params / 1e6:.3f} ({stage.nonzero_params / first.nonzero_params:.0%})",
             f"{stage.macs / 1e9:.3f}",
             f"{stage.file_bytes / 1e6:.2f} ({stage.file_bytes / first.file_bytes:.0%})",
-            ", ".join(f"{ms:.1f}" for ms in stage.latency_ms.values()),
+            *(_milliseconds(stage.latency_ms.get(name)) for name in first.latency_ms),
         ]
         for stage in stages
     ]
-    backends = ", ".join(first.latency_ms)
     headers = [
-        "stage", "AP", "AP50", "params M", "not zero M", "GMACs", "file MB", f"ms ({backends})",
+        "stage", "AP (95 %)", "AP50", "params M", "not zero M", "GMACs", "file MB",
+        *(f"{name} ms" for name in first.latency_ms),
     ]  # fmt: skip
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
@@ -50,6 +50,16 @@ def write_report(path: Path, stages: Sequence[Stage], facts: Mapping[str, Any]) 
         **facts,
     }
     write_json(path, content, indent=2)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _with_interval(stage: Stage) -> str:
+    if stage.AP_low is None or stage.AP_high is None:
+        return _fraction(stage.AP)
+    return f"{_fraction(stage.AP)} ({stage.AP_low:.3f}-{stage.AP_high:.3f})"
 
 
 def _fraction(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """Parameters and MACs of a model as a function of the units cut from each channel group."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,7 @@ class Cost:
 
 
 class CostModel:
-    """Counts without building: every side of a layer shrinks in step with its groups.
-
-    other_params: parameters outside of the traced convolutions, which stay.
-    """
+    """Counts without building: every side of a layer shrinks in step with its groups."""
 
     def __init__(self, groups: Groups):
         layers = [layer for layer in groups.trace.layers.values() if layer.kind != "norm"]
@@ -39,6 +37,7 @@ class CostModel:
                 if member.kind != "norm":
                     of = self._out_per_unit if member.side == "out" else self._in_per_unit
                     of[row[member.layer], column] = member.positions.shape[1]
+        self._names = [group.name for group in groups.groups]
         self.sizes: Counts = np.array([group.size for group in groups.groups])
 
     def of(self, removed: Counts) -> Cost:
@@ -47,6 +46,11 @@ class CostModel:
         read = np.where(self._depthwise, 1.0, self._in - self._in_per_unit @ removed)
         weights = out * read * self._kernel
         return Cost(float((weights + out).sum()), float((weights * self._cells).sum()))
+
+    def after(self, kept: Mapping[str, Sequence[int]]) -> Cost:
+        """The cost with the kept units by group name; groups not named are whole."""
+        pairs = zip(self._names, self.sizes.tolist(), strict=True)
+        return self.of(np.array([size - len(kept.get(name, range(size))) for name, size in pairs]))
 
     def dense(self) -> Cost:
         """The cost before anything is cut."""

@@ -110,6 +110,19 @@ def kept_channels(
     return dict(channels)
 
 
+def kept_units(
+    groups: Groups, channels: Mapping[str, Mapping[str, Sequence[int]]]
+) -> dict[str, list[int]]:
+    """The reverse of `kept_channels`: kept channels by layer -> kept units by group name."""
+    kept = {}
+    for group in groups.groups:
+        producer = group.producers[0]
+        left = channels.get(producer.layer, {}).get("out")
+        inside = [left is None or first in left for first in producer.positions[:, 0].tolist()]
+        kept[group.name] = [unit for unit, stays in enumerate(inside) if stays]
+    return kept
+
+
 def group_table(groups: Groups, kept: Mapping[str, Sequence[int]] | None = None) -> str:
     """One row per group: its channels, who makes and who reads them, and how many are kept."""
     rows = []

@@ -1,0 +1,89 @@
+"""Learning from a teacher: zero where both agree, towards it where not."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.tiny_models import SPECS, noise, spread_scores
+from yolox.losses.distillation import Distillation, DistillWeights, output_loss
+from yolox.models import build
+
+SPEC = SPECS["p5"]
+
+
+@pytest.fixture
+def teacher():
+    torch.manual_seed(0)
+    model = build(SPEC).eval()
+    spread_scores(model)
+    for layer in model.head.reg_preds:
+        layer.weight.data.mul_(0.1)
+    return model
+
+
+def test_equal_predictions_have_no_loss_and_no_gradient(teacher):
+    predictions = teacher.raw(noise(2, (64, 64)).float())
+    own = predictions._replace(
+        **{
+            key: getattr(predictions, key).detach().requires_grad_()
+            for key in ("box", "obj", "cls")
+        }
+    )
+    loss = output_loss(own, predictions, SPEC.strides)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-3)
+    for part in (own.obj, own.cls):
+        assert part.grad.abs().max() < 1e-6
+
+
+def test_boxes_that_overflow_do_not_make_it_undefined(teacher):
+    predictions = teacher.raw(noise(1, (64, 64)).float())
+    wild = predictions._replace(box=predictions.box + 200)
+    assert bool(torch.isfinite(output_loss(wild, wild, SPEC.strides)))
+
+
+def test_a_student_learns_the_teachers_outputs_and_features(teacher):
+    student = copy.deepcopy(teacher).train()
+    torch.manual_seed(1)
+    for parameter in student.head.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    distill = Distillation(teacher, student, SPEC.strides, DistillWeights(1.0, 1.0), {})
+    optimizer = torch.optim.Adam(student.parameters(), 1e-3)
+    images = noise(2, (64, 64)).float()
+    losses = []
+    for _ in range(20):
+        loss = distill(images, student(images))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+    assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_features_of_a_pruned_student_meet_the_channels_it_kept(teacher):
+    """A student that only lost feature channels, whose features are else the same: no loss."""
+    readers = teacher.feature_readers
+    assert readers == [f"head.stems.{level}.conv" for level in range(3)]
+    student = copy.deepcopy(teacher)
+    kept = {name: [0, 2, 3] for name in readers}
+    for name in readers:  # reads the first channels of the teacher's features
+        conv = student.get_submodule(name)
+        conv.weight = torch.nn.Parameter(conv.weight[:, kept[name]].clone())
+        conv.register_forward_pre_hook(lambda layer, x: x[0][:, [0, 2, 3]])
+    student.train()
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    distill = Distillation(teacher, student, SPEC.strides, DistillWeights(0.0, 1.0), kept)
+    images = noise(1, (64, 64)).float()
+    assert float(distill(images, student(images)).detach()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_copies_of_the_student_that_are_evaluated_do_not_disturb(teacher):
+    student = copy.deepcopy(teacher).train()
+    distill = Distillation(teacher, student, SPEC.strides, DistillWeights(1.0, 1.0), {})
+    images = noise(1, (64, 64)).float()
+    copy.deepcopy(student).eval()(images)
+    assert bool(torch.isfinite(distill(images, student(images))))
