@@ -12,7 +12,8 @@ from pathlib import Path
 
 from compress.choose.masks import MaskStep
 from compress.choose.plan import BUDGETS
-from compress.flow.pipeline import STAGES, Job, compress
+from compress.flow.job import STAGES, Job
+from compress.flow.pipeline import compress
 from compress.flow.recipe import Recipe, half_the_parameters, load_recipe, with_overrides
 from yolox.backends import BACKENDS
 from yolox.cli.common import Parser, add_experiment, load_experiment, run

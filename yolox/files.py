@@ -9,10 +9,15 @@ from typing import Any
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Write a JSON file atomically; its folder is made where it is absent."""
+    write_text(path, json.dumps(content, indent=indent))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file atomically; its folder is made where it is absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        work.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+        work.write_text(content, encoding="utf-8")
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compress.fit.images import CalibrationImages
 from compress.fit.moments import spreads
 from compress.scores.sensitivity import SENSITIVITY_IMAGES, layer_weights
-from compress.scores.weights import CRITERIA, Criterion, Seen
+from compress.scores.weights import CRITERIA, LOOKING, Criterion, Seen
 from yolox.config import one_of
 from yolox.errors import ModelError
 
@@ -47,6 +47,11 @@ class MaskStep:
         one_of("pattern", self.pattern, PATTERNS)
         if self.images < 1:
             raise ValueError(f"images {self.images} is not positive")
+
+    @property
+    def looks(self) -> bool:
+        """Whether calibration images are needed."""
+        return self.criterion in LOOKING
 
 
 def maskable_weights(model: nn.Module, exclude: Sequence[str] = EXCLUDED) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from compress.scores.channels import CHANNEL_CRITERIA
+from compress.scores.channels import CHANNEL_CRITERIA, LOOKING
 from compress.structure.cost import Cost, CostModel, Counts
 from compress.structure.groups import Groups
 from yolox.backends import BACKENDS
@@ -72,6 +72,11 @@ class PruneStep:
         """Its name and its value."""
         name = next(key for key in BUDGETS if getattr(self, key) is not None)
         return name, float(getattr(self, name))
+
+    @property
+    def looks(self) -> bool:
+        """Whether calibration images are needed."""
+        return self.criterion in LOOKING or self.rounds > 1
 
     @property
     def is_latency(self) -> bool:

@@ -54,6 +54,11 @@ class AdaptStep:
         if self.ridge <= 0:
             raise ValueError(f"ridge {self.ridge} is not positive")
 
+    @property
+    def looks(self) -> bool:
+        """Whether calibration images are needed."""
+        return self.least_squares or self.recalibrate
+
 
 @dataclass(frozen=True)
 class Student:

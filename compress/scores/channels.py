@@ -116,6 +116,8 @@ def random(evidence: Evidence) -> Scores:
     }
 
 
+LOOKING = ("output",)  # criteria that need calibration images
+
 CHANNEL_CRITERIA: dict[str, ChannelCriterion] = {
     "l1": l1, "l2": l2, "lamp": lamp, "bn_scale": bn_scale, "taylor": taylor,
     "mask": mask_survival, "output": output, "random": random,

@@ -87,6 +87,8 @@ def output(weights: Mapping[str, Tensor], seen: Seen | None = None) -> dict[str,
     return {name: share * matters[name.removesuffix(".weight")] for name, share in shares.items()}
 
 
+LOOKING = ("activation", "output")  # criteria that need calibration images
+
 CRITERIA: dict[str, Criterion] = {
     "magnitude": magnitude, "layer": layer_rank, "lamp": lamp,
     "activation": activation, "output": output,

@@ -2,13 +2,10 @@
 
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import cv2
-import numpy as np
-import torch
 from loguru import logger
 
 from yolox.cli.common import (
@@ -20,16 +17,12 @@ from yolox.cli.common import (
     set_test_size,
 )
 from yolox.config import EvalSpec
-from yolox.data.augment import letterbox
-from yolox.data.coco_classes import class_labels
-from yolox.data.draw import draw_boxes
 from yolox.data.folder import find_images
 from yolox.data.sample import UInt8
 from yolox.errors import DataError, UsageError, YoloxError
-from yolox.eval.predict import detect, legacy_input, to_detections
+from yolox.eval.annotate import Annotate, annotator
 from yolox.exp import Exp
 
-Annotate = Callable[[UInt8], tuple[UInt8, int]]
 ESCAPE_KEYS = (27, ord("q"))
 DEFAULT_RATE = 25.0  # frames per second, where a video does not say
 
@@ -77,26 +70,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _annotator(args: Namespace, exp: Exp) -> Annotate:
-    """A function from an image to the image with its boxes, and their number."""
+    """What the arguments name. Raises UsageError."""
     backend = open_named(args, exp).backend
-    info = backend.info
-    names = class_labels(info.num_classes, info.class_names)
     try:
         spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
     except ValueError as error:
         raise UsageError(f"--conf or --nms: {error}") from error
-
-    def annotate(image: UInt8) -> tuple[UInt8, int]:
-        canvas, ratio = letterbox(image, exp.test_size)
-        batch = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None]
-        predictions = backend(legacy_input(batch) if args.legacy else batch)
-        found = to_detections(detect(predictions, backend, spec)[0], ratio)
-        drawn = draw_boxes(
-            image, found.boxes_xyxy.numpy(), found.labels.numpy(), names, found.scores.numpy()
-        )
-        return drawn, len(found.scores)
-
-    return annotate
+    return annotator(backend, exp.test_size, spec, args.legacy)
 
 
 def _images(path: Path, limit: int, folder: Path, annotate: Annotate) -> int:

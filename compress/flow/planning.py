@@ -1,0 +1,132 @@
+"""The plan stage: which channels stay."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+from torch import Tensor, nn
+
+from compress.choose.latency import Stopwatch, misses, plan_for_latency
+from compress.choose.plan import Plan, Planner, PruneStep, require_reachable
+from compress.fit.adapt import Student, least_squares
+from compress.flow.gradients import loss_gradients
+from compress.flow.job import DENSE, Bench
+from compress.flow.ledger import Files
+from compress.scores.channels import CHANNEL_CRITERIA, Evidence, Scores
+from compress.structure.cost import CostModel
+from compress.structure.groups import (
+    Groups,
+    find_groups,
+    group_table,
+    kept_channels,
+    kept_units,
+)
+from yolox.data.coco import load_json
+from yolox.engine import checkpoint
+from yolox.errors import UsageError, YoloxError
+from yolox.export.open import describe
+from yolox.files import write_json
+from yolox.models.channels import compose, cut_channels, cut_masks
+
+LARGEST_SHARE = 1 - 1e-9  # a budget is less than all
+
+Masks = Mapping[str, Tensor]
+
+
+def plan_stage(bench: Bench, files: Files, begun: bool) -> Files:
+    """Choose the channels. Raises YoloxError where a latency budget was not met."""
+    step = bench.recipe.prune
+    assert step is not None
+    content, model = bench.load(files[DENSE])
+    masks = checkpoint.read(files["masked"])["masks"] if "masked" in files else {}
+    groups = find_groups(model, bench.exp.test_size, step.exclude)
+    facts: dict[str, float] = {}
+    failure = ""
+    if step.is_latency:
+        planner = Planner(groups, _scores(bench, model, groups, masks), step)
+        info = describe(checkpoint.restore_content(content, files[DENSE]))
+        device, size_hw = bench.job.options.device, bench.exp.test_size
+        timed = plan_for_latency(
+            planner, model, Stopwatch(model, info, step, size_hw, device), step
+        )
+        facts = {"ms": timed.ms, "dense_ms": timed.dense_ms, "ratio": timed.ratio}
+        plan, failure = timed.plan, misses(timed, step)
+    else:
+        plan = _plan_in_rounds(bench, model, groups, masks)
+    target = bench.job.out / "plan.json"
+    write_json(target, _plan_json(plan, groups, step, facts), indent=2)
+    logger.info(
+        "plan: {:.1%} of the parameters, {:.1%} of the MACs\n{}",
+        plan.params_left, plan.macs_left, group_table(groups, plan.kept),
+    )  # fmt: skip
+    if failure:
+        raise YoloxError(failure)
+    return {"plan": target}
+
+
+def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Plan:
+    """The plan for a budget of parameters or MACs, reached in as many rounds as the step says."""
+    step = bench.recipe.prune
+    assert step is not None
+    name, share = step.budget
+    require_reachable(groups, step)
+    dense = CostModel(groups).dense()
+    channels: dict[str, dict[str, list[int]]] = {}
+    current, small = model, groups
+    for number in range(1, step.rounds + 1):
+        wanted = 1 - (1 - share) * number / step.rounds
+        left = wanted * getattr(dense, name) / getattr(CostModel(small).dense(), name)
+        now: Any = {name: min(left, LARGEST_SHARE)}
+        scores = _scores(bench, current, small, cut_masks(masks, model, channels))
+        plan = Planner(small, scores, replace(step, **now)).within(name, left)
+        channels = compose(channels, kept_channels(small, plan.kept))
+        if number < step.rounds:
+            student = Student(cut_channels(model, channels), model, channels, {})
+            current = least_squares(student, groups.trace, bench.images(step.images))
+            small = find_groups(current, bench.exp.test_size, step.exclude)
+    kept = kept_units(groups, channels)
+    return Plan(kept, CostModel(groups).after(kept), dense)
+
+
+def _scores(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Scores:
+    step = bench.recipe.prune
+    assert step is not None
+    evidence = Evidence(
+        model, groups, masks,
+        batches=bench.images(step.images) if step.looks else None,
+        gradients=lambda: loss_gradients(model, bench.exp, step.images),
+        seed=bench.exp.seed,
+    )  # fmt: skip
+    return CHANNEL_CRITERIA[step.criterion](evidence)
+
+
+def _plan_json(plan: Plan, groups: Groups, step: PruneStep, facts: Any) -> dict[str, Any]:
+    return {
+        "budget": dict([step.budget]),
+        "criterion": step.criterion,
+        "ranking": step.ranking,
+        "params": plan.cost.params, "params_left": plan.params_left,
+        "macs": plan.cost.macs, "macs_left": plan.macs_left,
+        "measured": facts,
+        "groups": [
+            {
+                "name": group.name, "size": group.size, "kept": plan.kept[group.name],
+                "layers": sorted({member.layer for member in group.members}),
+            }
+            for group in groups.groups
+        ],
+    }  # fmt: skip
+
+
+def read_plan(path: Path, groups: Groups) -> dict[str, list[int]]:
+    """The kept units of a plan file. Raises UsageError where it does not fit the model."""
+    known = {group.name: group.size for group in groups.groups}
+    kept = {}
+    for entry in load_json(path)["groups"]:
+        name = entry["name"]
+        if known.get(name) != entry["size"]:
+            raise UsageError(f"{path}: group {name} of {entry['size']} is not one of this model's")
+        kept[name] = entry["kept"]
+    return kept

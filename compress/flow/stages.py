@@ -1,0 +1,124 @@
+"""The stages that make one checkpoint of another.
+
+Each takes what was written so far, and whether it had begun before and was interrupted; it returns
+what it wrote, by the name of the report's row.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+from torch import Tensor, nn
+
+from compress.choose.masks import MaskStep, draw_masks, kept_share
+from compress.fit.adapt import Student, adapt, least_squares
+from compress.flow.job import DENSE, Bench
+from compress.flow.ledger import Files
+from compress.flow.planning import read_plan
+from compress.flow.recover import recover, tuning_experiment
+from compress.structure.groups import find_groups, kept_channels
+from compress.structure.merge import merge
+from yolox.engine import checkpoint
+from yolox.engine.masks import apply_masks
+from yolox.exp import Exp
+from yolox.models.channels import compose, cut_channels
+
+
+def mask_stage(bench: Bench, files: Files, begun: bool) -> Files:
+    """Draw the weight masks of the dense model."""
+    assert bench.recipe.mask is not None
+    content, model = bench.load(files[DENSE])
+    masks = _draw(bench, bench.recipe.mask, model)
+    apply_masks(model, masks)
+    logger.info("{:.1%} of the weights of {} layers kept", kept_share(masks), len(masks))
+    return {"masked": bench.save("mask.pth", content, model, masks, content.get("channels"))}
+
+
+def prune_stage(bench: Bench, files: Files, begun: bool) -> Files:
+    """Cut the channels."""
+    assert bench.recipe.prune is not None
+    content, model = bench.load(files[DENSE])
+    groups = find_groups(model, bench.exp.test_size, bench.recipe.prune.exclude)
+    channels = kept_channels(groups, read_plan(files["plan"], groups))
+    small = cut_channels(model, channels)
+    whole = compose(content.get("channels", {}), channels)
+    return {"pruned": bench.save("pruned.pth", content, small, {}, whole)}
+
+
+def adapt_stage(bench: Bench, files: Files, begun: bool) -> Files:
+    """Fit what is left to the dense model's answers."""
+    step = bench.recipe.adapt
+    assert step is not None
+    content, dense = bench.load(files[DENSE])
+    source = files.get("pruned", files.get("masked"))
+    assert source is not None  # a recipe masks or prunes
+    smaller, model = bench.load(source)
+    relative = _relative(content.get("channels", {}), smaller.get("channels", {}))
+    student = Student(model, dense, relative, smaller.get("masks", {}))
+    images = bench.images(step.images) if step.looks else None
+    trace = find_groups(dense, bench.exp.test_size).trace
+    found = adapt(student, trace, images, step)
+    last = list(found.values())[-1] if found else model
+    masks = student.masks
+    if bench.recipe.mask is not None and "pruned" in files:  # the share holds for what is left
+        masks = _draw(bench, bench.recipe.mask, last)
+        both = copy.deepcopy(last)
+        apply_masks(both, masks)
+        if step.least_squares and images is not None:
+            student = Student(both, dense, relative, masks)
+            both = least_squares(student, trace, images, step.ridge)
+        last = both
+    written: Files = {}
+    for name, part in found.items():
+        if part is not last:
+            written[name] = bench.save(
+                f"parts/{name}.pth", smaller, part, smaller.get("masks", {}),
+                smaller.get("channels"),
+            )  # fmt: skip
+    target = bench.save("adapted.pth", smaller, last, masks, smaller.get("channels"))
+    return {**written, "adapted": target}
+
+
+def recover_stage(bench: Bench, files: Files, begun: bool) -> Files:
+    """Tune what is left with the normal trainer."""
+    source = _latest(files, "adapted", "pruned", "masked")
+    return {"recovered": recover(tuned(bench), source, bench.job.options, begun)}
+
+
+def tuned(bench: Bench) -> Exp:
+    """The experiment of the recovery. Raises UsageError for a wrong option."""
+    options = dict(bench.recipe.recover)
+    if options.get("teacher") == DENSE:
+        options["teacher"] = bench.job.ckpt
+    return tuning_experiment(bench.exp, options, bench.job.out)
+
+
+def merge_stage(bench: Bench, files: Files, begun: bool) -> Files:
+    """Fuse, multiply the masks in, and store the result sparsely."""
+    content, model = bench.load(_latest(files, "recovered", "adapted", "pruned", "masked"))
+    merged = merge(content, model, bench.recipe.merge)
+    target = bench.job.out / "merged.pth"
+    checkpoint.save(target, merged)
+    logger.info("{} values not zero -> {}", merged["nonzero_params"], target)
+    return {"merged": target}
+
+
+def _latest(files: Files, *names: str) -> Path:
+    return next(files[name] for name in names if name in files)
+
+
+def _draw(bench: Bench, step: MaskStep, model: nn.Module) -> dict[str, Tensor]:
+    return draw_masks(model, step, bench.images(step.images) if step.looks else None)
+
+
+def _relative(before: Any, after: Any) -> Any:
+    """The channels of a pruned model, counted in the model that it was made from."""
+    relative: dict[str, dict[str, list[int]]] = {}
+    for layer, sides in after.items():
+        for side, kept in sides.items():
+            had = before.get(layer, {}).get(side)
+            place = None if had is None else {channel: i for i, channel in enumerate(had)}
+            own = kept if place is None else [place[channel] for channel in kept]
+            relative.setdefault(layer, {})[side] = own
+    return relative
