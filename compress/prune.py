@@ -21,7 +21,7 @@ from yolox.engine.launch import pick_device
 from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
 
-MEASURED = "torch,onnxruntime,openvino"
+MEASURED = "torch"
 
 
 def main(argv: list[str] | None = None) -> int:
