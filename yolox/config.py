@@ -156,6 +156,8 @@ class SizeSpec:
 class TrainSpec:
     """Optimisation and bookkeeping of a run. Epochs count from 0 inside, from 1 in logs.
 
+    balance_filters: a fine-tune begins with filters of one norm (`yolox.models.balance`), which
+        leaves the function as it is; for weights whose scales are not those of a training.
     bn_l1: weight of the sum of all |batch-norm scale| in the loss, which drives channels to zero
         before they are pruned (network slimming, Liu 2017).
     teacher: checkpoint whose answers and neck features are learnt from; label_weight,
@@ -183,6 +185,7 @@ class TrainSpec:
     save_history_ckpt: bool = True
     patience: int = 0
     freeze_bn: bool = False
+    balance_filters: bool = False
     seed: int = 0
     milestones: tuple[int, ...] = ()
     bn_l1: float = 0.0

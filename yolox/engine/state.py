@@ -22,6 +22,7 @@ from yolox.files import file_hash
 from yolox.losses import YoloxLoss
 from yolox.losses.distillation import Distillation, DistillWeights
 from yolox.models import Detector
+from yolox.models.balance import balance_filters
 from yolox.models.channels import cut_channels
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -132,6 +133,8 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     channels = checkpoint.channels_of(content, options.ckpt or "latest_ckpt.pth")
     model = cut_channels(exp.get_model(), channels)
     masks = _load_weights(model, content, exp, options)
+    if spec.balance_filters and not options.resume:
+        model = balance_filters(model)
     model = model.to(device)
     ema = ModelEMA(model, spec.ema_decay, spec.ema_warmup) if spec.ema else None
     parallel: nn.Module = model

@@ -89,6 +89,7 @@ class Exp:
     accumulate: int = 1
     clip_grad_norm: float = 0.0
     freeze_bn: bool = False
+    balance_filters: bool = False
     patience: int = 0
     seed: int = 0
     bn_l1: float = 0.0

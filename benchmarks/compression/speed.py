@@ -1,0 +1,56 @@
+"""How much faster half of a detector is: plans of random weights, timed side by side.
+
+    python benchmarks/compression/speed.py --out YOLOX_outputs/speed yolox-m 640
+    python tools/benchmark.py YOLOX_outputs/speed/yolox-m/*.pth --backend torch onnxruntime
+
+The first command writes checkpoints: dense, and half of the parameters and MACs with the kept
+channels not rounded, rounded to 8 and to 16, and half of the parameters alone, from the deepest
+layers. The second measures them, each in a process of its own, in turns.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from compress.choose.plan import Planner, PruneStep
+from compress.scores.channels import Evidence, l2
+from compress.structure.groups import Groups, find_groups, kept_channels
+from yolox.config import to_dict
+from yolox.engine import checkpoint
+from yolox.exp import get_exp
+from yolox.models.channels import cut_channels
+
+STEPS = {
+    "half": PruneStep(params=0.5, macs=0.5, criterion="l2", ranking="layer", round_to=1),
+    "half-by-8": PruneStep(params=0.5, macs=0.5, criterion="l2", ranking="layer", round_to=8),
+    "half-by-16": PruneStep(params=0.5, macs=0.5, criterion="l2", ranking="layer", round_to=16),
+    "half-params-deep": PruneStep(params=0.5, criterion="l2", ranking="per_cost", round_to=16),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="experiment")
+    parser.add_argument("size", type=int, help="pixels")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    exp = get_exp(exp_name=args.name)
+    torch.manual_seed(0)
+    model = exp.get_model()
+    groups: Groups = find_groups(model, (args.size, args.size))
+    scores = l2(Evidence(model, groups))
+    exp.test_size = (args.size, args.size)
+    content = {"spec": to_dict(exp.detector_spec()), "exp": exp.origin()}
+    folder = args.out / args.name
+    checkpoint.save(folder / "dense.pth", {**content, "model": model.state_dict()})
+    for name, step in STEPS.items():
+        plan = Planner(groups, scores, step).within(step.budgets)
+        channels = kept_channels(groups, plan.kept)
+        weights = cut_channels(model, channels).state_dict()
+        checkpoint.save(folder / f"{name}.pth", {**content, "model": weights, "channels": channels})
+        print(f"{name}: {plan.params_left:.3f} of the parameters, {plan.macs_left:.3f} of the MACs")
+
+
+if __name__ == "__main__":
+    main()

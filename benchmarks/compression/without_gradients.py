@@ -1,0 +1,204 @@
+"""What is left of YOLOX-nano's AP after cutting channels, without a single gradient.
+
+    pip install torch-pruning
+    python benchmarks/compression/without_gradients.py --weights yolox_nano.pth --data COCO128 \
+        --macs 0.7 0.5 --sizes 320 512 --json rows.json
+
+For each budget: this toolkit's plan, bare, with constants folded, with least squares, and with
+batch norms estimated anew; the same with other criteria; and torch-pruning's magnitude pruning
+(group L2, the same ratio everywhere) to the same MACs, bare and with batch norms estimated anew.
+Then the model of the first budget deployed at other sizes than it was trained for.
+AP on the validation images, calibration on the training images.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from compress.choose.plan import Planner, PruneStep
+from compress.fit.adapt import Student, fold_constants, least_squares, recalibrate
+from compress.fit.images import CalibrationImages
+from compress.flow.source import load_trainable
+from compress.scores.channels import CHANNEL_CRITERIA, Evidence
+from compress.structure.groups import find_groups, kept_channels
+from yolox.backends import TorchBackend
+from yolox.engine import checkpoint
+from yolox.eval.evaluate import evaluate
+from yolox.eval.predict import PredictOptions
+from yolox.exp import Exp, get_exp
+from yolox.export.open import describe
+from yolox.files import write_json
+from yolox.models.channels import cut_channels
+from yolox.models.complexity import complexity
+from yolox.models.fuse import fuse
+
+IMAGES = 128
+SEARCH_STEPS = 12  # of torch-pruning's ratio, to meet the budget
+SIZE = 416
+
+
+class Study:
+    """A model, its data, and the rows that were measured."""
+
+    def __init__(self, weights: str, data: str):
+        self.weights, self.data = weights, data
+        self.content, self.dense = load_trainable(weights, self.exp(SIZE).detector_spec())
+        self.dense.eval()
+        self.macs = complexity(fuse(self.dense), (SIZE, SIZE)).macs
+        self.rows: list[dict[str, object]] = []
+
+    def exp(self, size: int) -> Exp:
+        exp = get_exp(exp_name="yolox-nano")
+        exp.data_dir, exp.test_size, exp.test_conf = self.data, (size, size), 0.001
+        exp.data_num_workers = 0
+        return exp
+
+    def images(self, size: int) -> CalibrationImages:
+        return CalibrationImages(self.exp(size).get_dataset(), (size, size), IMAGES)
+
+    def note(self, budget: str, what: str, model: nn.Module, start: float, size: int = SIZE):
+        seconds = time.perf_counter() - start
+        exp = self.exp(size)
+        info = describe(checkpoint.restore_content(self.content, "", exp.detector_spec()))
+        backend = TorchBackend(fuse(model), info, torch.device("cpu"))
+        options = PredictOptions(exp.eval_spec(), workers=0)
+        found = evaluate(backend, exp.get_eval_dataset(), exp.test_size, 16, options)
+        cost = complexity(fuse(model), (SIZE, SIZE))
+        row = {
+            "budget": budget, "what": what, "size": size, "AP": found.metrics.AP,
+            "AP50": found.metrics.AP50, "macs": cost.macs / self.macs, "params": cost.params,
+            "seconds": seconds,
+        }  # fmt: skip
+        self.rows.append(row)
+        print(row, flush=True)
+
+
+def students(study: Study, step: PruneStep, images: CalibrationImages) -> tuple[Student, object]:
+    """The bare cut model for a step, and the dense model's trace."""
+    groups = find_groups(study.dense, images.size_hw)
+    evidence = Evidence(study.dense, groups, batches=images)
+    scores = CHANNEL_CRITERIA[step.criterion](evidence)
+    plan = Planner(groups, scores, step).within(step.budgets)
+    channels = kept_channels(groups, plan.kept)
+    return Student(cut_channels(study.dense, channels), study.dense, channels, {}), groups.trace
+
+
+def ours(study: Study, macs: float, images: CalibrationImages) -> Student:
+    """All parts of the adaptation on the default plan; then other criteria, adapted in full."""
+    name, start = f"{macs:g} of MACs", time.perf_counter()
+    student, trace = students(study, PruneStep(macs=macs), images)
+    study.note(name, "output criterion, bare", student.model, start)
+    study.note(name, "output criterion, folded", fold_constants(student, trace), start)
+    fitted = least_squares(student, trace, images)
+    study.note(name, "output criterion, least squares", fitted, start)
+    study.note(name, "least squares, then batch norms", recalibrate(fitted, images), start)
+    study.note(name, "batch norms alone", recalibrate(student.model, images), start)
+    controls = [("l2", "per_cost"), ("l2", "layer"), ("bn_scale", "layer"), ("random", "layer")]
+    for criterion, ranking in controls:
+        start = time.perf_counter()
+        step = PruneStep(macs=macs, criterion=criterion, ranking=ranking)
+        other, trace = students(study, step, images)
+        fitted = least_squares(other, trace, images)
+        study.note(name, f"{criterion}, {ranking}, least squares", fitted, start)
+    return student
+
+
+def peer(study: Study, macs: float, images: CalibrationImages) -> None:
+    """torch-pruning, its ratio searched for until the budget is met."""
+    name, start = f"{macs:g} of MACs", time.perf_counter()
+    low, high = 0.0, 0.95
+    best = None
+    for _ in range(SEARCH_STEPS):
+        ratio = (low + high) / 2
+        model = torch_pruned(study.dense, ratio)
+        if complexity(fuse(model), (SIZE, SIZE)).macs <= macs * study.macs:
+            best, high = model, ratio
+        else:
+            low = ratio
+    assert best is not None
+    study.note(name, "torch-pruning, group L2, bare", best, start)
+    study.note(name, "torch-pruning, then batch norms", recalibrate(best, images), start)
+
+
+def torch_pruned(dense: nn.Module, ratio: float) -> nn.Module:
+    import torch_pruning as tp
+
+    model = copy.deepcopy(dense).train()
+
+    class Raw(nn.Module):
+        """TorchPruning wants tensors for outputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, images):
+            found = self.inner.raw(images)
+            return [found.box, found.obj, found.cls]
+
+    predictions = [
+        module for name, module in model.named_modules()
+        if name.startswith("head.") and "_preds." in name
+    ]  # fmt: skip
+    pruner = tp.pruner.BasePruner(
+        Raw(), torch.zeros(1, 3, SIZE, SIZE),
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=ratio, ignored_layers=predictions, round_to=4,
+    )  # fmt: skip
+    pruner.step()
+    return model.eval()
+
+
+def other_sizes(study: Study, student: Student, sizes: list[int]) -> None:
+    """Trained and cut at one size, run at another."""
+    at_home = find_groups(study.dense, (SIZE, SIZE)).trace
+    home = least_squares(student, at_home, study.images(SIZE))
+    for size in sizes:
+        images, start = study.images(size), time.perf_counter()
+        name = f"deployed at {size}"
+        trace = find_groups(study.dense, (size, size)).trace
+        fitted = least_squares(student, trace, images)
+        models: dict[str, Callable[[], nn.Module]] = {
+            "dense": lambda: study.dense,
+            "dense, batch norms": lambda images=images: recalibrate(study.dense, images),
+            f"least squares at {SIZE}": lambda: home,
+            f"least squares at {SIZE}, batch norms": lambda images=images: recalibrate(
+                home, images
+            ),
+            "least squares at this size": lambda fitted=fitted: fitted,
+            "least squares and batch norms at this size": lambda fitted=fitted, images=images: (
+                recalibrate(fitted, images)
+            ),
+        }
+        for what, make in models.items():
+            study.note(name, what, make(), start, size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--macs", type=float, nargs="+", default=[0.7, 0.5])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[320, 512])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    study = Study(args.weights, args.data)
+    study.note("dense", "", study.dense, time.perf_counter())
+    images = study.images(SIZE)
+    cut = [ours(study, macs, images) for macs in args.macs]
+    for macs in args.macs:
+        peer(study, macs, images)
+    other_sizes(study, cut[0], args.sizes)
+    print(tabulate(study.rows, headers="keys", floatfmt=".4f", tablefmt="github"))
+    if args.json:
+        write_json(args.json, study.rows, indent=2)
+
+
+if __name__ == "__main__":
+    main()
