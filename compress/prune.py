@@ -21,7 +21,7 @@ from yolox.engine.launch import pick_device
 from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
 
-MEASURED = "torch"
+MEASURED = "torch,onnxruntime,openvino"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,14 +42,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fp16", action="store_true", help="of the fine-tune")
     parser.add_argument("--bf16", action="store_true", help="of the fine-tune")
     parser.add_argument(
-        "--backends", default=MEASURED, help="to measure latency with, separated by commas"
+        "--backends", default=MEASURED, help="to measure latency with, separated by commas, or none"
     )
     parser.add_argument(
         "--resamples", type=int, default=200, help="of the images, for AP's interval (0: none)"
     )
     args = parser.parse(argv)
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
-    recipe = with_overrides(recipe, args.share, _budget(args), not args.no_recover)
+    recipe = with_overrides(recipe, args.share, _budgets(args), not args.no_recover)
     job = named_job(args, recipe)
     precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
     compress(
@@ -88,25 +88,24 @@ def named_job(args: Namespace, recipe: Recipe) -> Job:
 
 def _without_recipe(args: Namespace) -> Recipe:
     """Only masks where only --share is given, else half of the parameters, or what is named."""
-    if args.share is not None and _budget(args) is None:
+    if args.share is not None and not _budgets(args):
         return Recipe(mask=MaskStep())
     return half_the_parameters()
 
 
-def _budget(args: Namespace) -> tuple[str, float] | None:
-    """The budget named on the command line. Raises UsageError for more than one."""
-    given = [(key, getattr(args, key)) for key in BUDGETS if getattr(args, key) is not None]
-    if len(given) > 1:
-        raise UsageError(f"one budget, not {' and '.join(key for key, _ in given)}")
-    return given[0] if given else None
+def _budgets(args: Namespace) -> dict[str, float]:
+    """The budgets named on the command line."""
+    return {key: getattr(args, key) for key in BUDGETS if getattr(args, key) is not None}
 
 
 def _backends(text: str) -> tuple[str, ...]:
+    if text == "none":
+        return ()
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in BACKENDS:
             raise UsageError(f"--backends: {name!r} is none of {', '.join(BACKENDS)}")
-    return names or ("torch",)
+    return names
 
 
 if __name__ == "__main__":

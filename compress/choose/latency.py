@@ -1,34 +1,54 @@
 """A budget in time: plans are tried on the device until one takes as long as it may."""
 
-from collections.abc import Callable
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 
+import numpy as np
 import torch
 from loguru import logger
-from torch import nn
+from torch import Tensor, nn
 
 from compress.choose.plan import Plan, Planner, PruneStep
+from compress.choose.search import next_number
+from compress.fit.scratch import Scratch
 from compress.structure.groups import kept_channels
-from yolox.backends import Backend, ModelInfo
+from yolox.backends import Backend, ModelInfo, missing_packages
+from yolox.benchmark.worker import WARMUP, Order, Worker, timed_ms
 from yolox.errors import UsageError
-from yolox.eval.latency import latency_ms, random_images
+from yolox.eval.latency import random_images
+from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import Runtime, open_module
 from yolox.models.channels import cut_channels
 from yolox.models.fuse import fuse
 
 TOLERANCE = 0.05  # of the budget
-TRIES = 12
-ROUNDS = 9  # of each try
-FINAL_ROUNDS = 25  # of the plan that is taken
+AIM = TOLERANCE / 2  # the search goes on until a plan is this close
+TRIES = 10
+TURNS = 9  # of a first look at a plan
+# Plans that may be that close are measured until the ratio's standard error is below this share,
+PRECISE = 0.008
+SECONDS = 20.0  # but not much longer than this
+SURE = 2.5  # standard errors beyond which a plan is no longer thought to be close
+TURN_MS = 50.0  # a turn of a quick model holds as many runs as fit into this
+
+Turn = tuple[float, float]  # milliseconds of the dense model and of the other one
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A plan and what was measured: milliseconds of it and of the dense model, in turns."""
+    """A plan and what was measured: milliseconds of it and of the dense model, in turns.
+
+    error: the standard error of their ratio, as a share of it.
+    """
 
     plan: Plan
     ms: float
     dense_ms: float
+    error: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -37,61 +57,208 @@ class Timed:
 
 
 class Stopwatch:
-    """Measures models of one kind at batch 1, always in turns with the dense one."""
+    """Measures models of one kind at batch 1, always in turns with the dense one.
+
+    PyTorch computes in this process, other runtimes in one of their own for each model: a process
+    that opens them often is not safe. Raises UsageError where the backend is not installed.
+    """
 
     def __init__(
         self, dense: nn.Module, info: ModelInfo, step: PruneStep, size_hw: tuple[int, int],
         device: torch.device,
     ):  # fmt: skip
+        missing = missing_packages(step.backend)
+        if missing:
+            raise UsageError(f"backend {step.backend} needs {' and '.join(missing)}, not installed")
         self._info, self._size_hw = info, size_hw
         self._runtime = Runtime(step.backend, device=device)
+        self._scratch, self._numbers = Scratch(), count()
         self._dense = self._open(dense)
 
-    def measure(self, model: nn.Module, rounds: int) -> tuple[float, float]:
-        """Milliseconds of the model and of the dense one."""
-        backends = {"dense": self._dense, "model": self._open(model)}
-        found = latency_ms(backends, random_images(1, self._size_hw), rounds)
-        return found["model"], found["dense"]
+    @contextmanager
+    def against_dense(self, model: nn.Module) -> Iterator[Callable[[], Turn]]:
+        """A function that measures one turn of the dense model and of this one."""
+        with closing(self._open(model)) as other:
+            yield lambda: (self._dense.turn_ms(), other.turn_ms())
 
-    def _open(self, model: nn.Module) -> Backend:
-        return open_module(fuse(model), self._info, self._runtime, self._size_hw)
+    def close(self) -> None:
+        """End the dense model's process, if it has one."""
+        self._dense.close()
+
+    def _open(self, model: nn.Module) -> "_Paced":
+        fused = fuse(model)
+        if self._runtime.backend in ("torch", "compile"):
+            backend = open_module(fused, self._info, self._runtime, self._size_hw)
+            return _Paced(_Inside(backend, random_images(1, self._size_hw)))
+        assert self._runtime.backend is not None  # a step names one
+        path = self._scratch.path / f"{next(self._numbers)}.onnx"
+        save_onnx(to_onnx(fused, self._info, GraphSpec(self._size_hw, dynamic_batch=True)), path)
+        threads = torch.get_num_threads()
+        worker = Worker(
+            Order(path, self._runtime.backend, "fp32", 1, self._size_hw, threads, "cpu")
+        )
+        worker.wait()
+        return _Paced(worker)
+
+
+class _Inside:
+    """What a worker does, in this process."""
+
+    def __init__(self, backend: Backend, images: Tensor):
+        self._backend, self._images = backend, images
+        for _ in range(WARMUP):
+            backend(images)
+
+    def time_ms(self, runs: int) -> tuple[list[float], float]:
+        """Milliseconds of each run; memory is not looked at."""
+        return timed_ms(self._backend, self._images, runs, warm=runs > 1), 0.0
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class _Paced:
+    """Takes turns that are not too short to be measured."""
+
+    def __init__(self, timer: Worker | _Inside):
+        self._timer, self._last_ms = timer, TURN_MS
+
+    def turn_ms(self) -> float:
+        """The median of a turn's runs."""
+        found, _ = self._timer.time_ms(max(1, int(TURN_MS / self._last_ms)))
+        self._last_ms = statistics.median(found)
+        return self._last_ms
+
+    def close(self) -> None:
+        """End the process, if it has one."""
+        self._timer.close()
 
 
 def plan_for_latency(
     planner: Planner, model: nn.Module, watch: Stopwatch, step: PruneStep
 ) -> Timed:
-    """The plan whose measured time comes closest to the budget.
+    """The plan whose measured time comes closest to the budget. The watch is closed.
 
     Whether it is within `TOLERANCE` is the caller's question (`misses`). Raises UsageError naming
     the smallest time there is, where even that is too long.
     """
-    name, budget = step.budget
+    with closing(watch):
+        trials = _Trials(planner, model, watch, step)
+        _require_reachable(trials, len(planner) - 1, step)
+        for _ in range(TRIES):
+            best = trials.closest()
+            if trials.distance(best) <= AIM:
+                if trials.is_sure(best):
+                    break
+                trials.measure(best, long=True)
+                continue
+            number = trials.next_number()
+            if number is None:
+                break
+            trials.measure(number)
+        if trials.distance(trials.closest()) > TOLERANCE:  # before it is called a failure
+            trials.measure(trials.closest(), long=True)
+        return trials.found[trials.closest()]
 
-    def timed(number: int, rounds: int) -> Timed:
-        plan = planner.plan(number)
-        channels = kept_channels(planner.groups, plan.kept)
-        ms, dense_ms = watch.measure(cut_channels(model, channels), rounds)
-        found = Timed(plan, ms, dense_ms)
-        logger.info(
-            "{:.1%} of the MACs: {:.1f} ms, {:.3f} of dense", plan.macs_left, ms, found.ratio
+
+def _require_reachable(trials: "_Trials", most: int, step: PruneStep) -> None:
+    """Raises UsageError where the plan that cuts most takes longer than the budget allows."""
+    found = trials.measure(most)
+    if trials.share(found) > 1 + TOLERANCE > trials.share(found) * (1 - SURE * found.error):
+        found = trials.measure(most, long=True)
+    if trials.share(found) > 1 + TOLERANCE:
+        raise UsageError(
+            f"budget {trials.name} {trials.budget:g} cannot be reached: {found.ms:.1f} ms, "
+            f"{found.ratio:.3f} of dense, is the smallest with floor {step.floor:g}, "
+            f"round_to {step.round_to}"
         )
+
+
+class _Trials:
+    """Plans that were measured, by the number of units gone. Times of a plan add up."""
+
+    def __init__(self, planner: Planner, model: nn.Module, watch: Stopwatch, step: PruneStep):
+        self._planner, self._model, self._watch = planner, model, watch
+        [(self.name, self.budget)] = step.budgets.items()
+        self._turns: dict[int, list[Turn]] = {}
+        self._opened: Counter[int] = Counter()
+        self.found: dict[int, Timed] = {}
+
+    def share(self, found: Timed) -> float:
+        """The measured time over the budget."""
+        return (found.ratio if self.name == "latency" else found.ms) / self.budget
+
+    def distance(self, number: int) -> float:
+        """From the budget, as a share of it."""
+        return abs(self.share(self.found[number]) - 1)
+
+    def _may_fit(self, found: Timed) -> bool:
+        """Whether a plan may be as close to the budget as the search aims at."""
+        return abs(self.share(found) - 1) <= AIM + SURE * found.error * self.share(found)
+
+    def closest(self) -> int:
+        """The plan measured closest to the budget."""
+        return min(self.found, key=self.distance)
+
+    def is_sure(self, number: int) -> bool:
+        """Whether a plan was measured precisely, or twice where the machine does not let us."""
+        return self.found[number].error <= PRECISE or self._opened[number] > 1
+
+    def next_number(self) -> int | None:
+        """The plan to measure next: none cut, where the dense model is quick enough."""
+        latest = list(self.found.values())[-1]
+        dense = self.share(Timed(latest.plan, latest.dense_ms, latest.dense_ms))
+        if dense <= 1:
+            return None if 0 in self.found else 0
+        measured = {number: self.share(found) for number, found in self.found.items()}
+        return next_number(self._planner, {**measured, 0: dense})
+
+    def measure(self, number: int, *, long: bool = False) -> Timed:
+        """Time a plan, precisely where it is near the budget. long: in any case."""
+        plan = self._planner.plan(number)
+        channels = kept_channels(self._planner.groups, plan.kept)
+        turns = self._turns.setdefault(number, [])
+        self._opened[number] += 1
+        with self._watch.against_dense(cut_channels(self._model, channels)) as turn:
+            before = len(turns)
+            turns += [turn() for _ in range(TURNS)]
+            found = _timed(plan, turns)
+            while (long or self._may_fit(found)) and not (
+                _is_precise(found, turns) or _seconds(turns[before:]) > SECONDS
+            ):
+                turns += [turn() for _ in range(TURNS)]
+                found = _timed(plan, turns)
+        self.found[number] = found
+        logger.info(
+            "{:.1%} of the MACs: {:.1f} ms, {:.3f} of dense (+- {:.1%})",
+            plan.macs_left, found.ms, found.ratio, found.error,
+        )  # fmt: skip
         return found
 
-    def share(found: Timed) -> float:
-        return found.ratio / budget if name == "latency" else found.ms / budget
 
-    best = _search(timed, share, len(planner) - 1)
-    if share(best) > 1 + TOLERANCE and best.plan.cost == planner.cost(len(planner) - 1):
-        raise UsageError(
-            f"budget {name} {budget:g} cannot be reached: {best.ms:.1f} ms, {best.ratio:.3f} of"
-            f" dense, is the smallest with floor {step.floor:g}, round_to {step.round_to}"
-        )
-    return best
+def _timed(plan: Plan, turns: Sequence[Turn]) -> Timed:
+    """The median ratio of the turns, which a machine that is slow for a while hardly changes."""
+    dense, own = np.array(turns).T
+    ratios = own / dense
+    ratio, dense_ms = float(np.median(ratios)), float(np.median(dense))
+    spread = 1.4826 * float(np.median(np.abs(ratios - ratio)))  # a standard deviation, if normal
+    error = 1.2533 * spread / len(turns) ** 0.5 / ratio  # of a median
+    return Timed(plan, ratio * dense_ms, dense_ms, error)
+
+
+def _is_precise(found: Timed, turns: Sequence[Turn]) -> bool:
+    """Whether to stop measuring. The error of few turns says little itself."""
+    return len(turns) > TURNS and found.error <= PRECISE
+
+
+def _seconds(turns: Sequence[Turn]) -> float:
+    """About how long turns took."""
+    return sum(max(ms, TURN_MS) for turn in turns for ms in turn) / 1000
 
 
 def misses(found: Timed, step: PruneStep) -> str:
     """What is wrong with a plan that is not within the tolerance; empty where nothing is."""
-    name, budget = step.budget
+    [(name, budget)] = step.budgets.items()
     reached = found.ratio if name == "latency" else found.ms
     if abs(reached / budget - 1) <= TOLERANCE:
         return ""
@@ -99,23 +266,3 @@ def misses(found: Timed, step: PruneStep) -> str:
         f"the latency budget was not met: {name} {reached:.3f} was reached, {budget:g} asked for "
         f"({found.ms:.1f} ms, dense {found.dense_ms:.1f} ms)"
     )
-
-
-def _search(
-    timed: Callable[[int, int], Timed], share: Callable[[Timed], float], most: int
-) -> Timed:
-    """Bisection on noisy measurements: those within the tolerance are measured again, longer."""
-    low, high = 0, most
-    tried: dict[int, Timed] = {}
-    for _ in range(TRIES):
-        middle = (low + high + 1) // 2
-        if middle in tried:
-            break
-        tried[middle] = timed(middle, ROUNDS)
-        if abs(share(tried[middle]) - 1) < TOLERANCE / 2:
-            tried[middle] = timed(middle, FINAL_ROUNDS)
-            if abs(share(tried[middle]) - 1) < TOLERANCE / 2:
-                return tried[middle]
-        low, high = (middle, high) if share(tried[middle]) > 1 else (low, middle - 1)
-    closest = min(tried, key=lambda number: abs(share(tried[number]) - 1))
-    return timed(closest, FINAL_ROUNDS)

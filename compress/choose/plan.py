@@ -8,6 +8,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from compress.scores.channels import CHANNEL_CRITERIA, LOOKING
+from compress.scores.curves import Curve
 from compress.structure.cost import Cost, CostModel, Counts
 from compress.structure.groups import Groups
 from yolox.backends import BACKENDS
@@ -16,19 +17,24 @@ from yolox.errors import UsageError
 
 Scores = Mapping[str, Tensor]  # group name -> [units]; the lowest are cut first
 
-BUDGETS = ("params", "macs", "latency", "latency_ms")
-RANKINGS = ("global", "layer", "normalised", "per_cost")
+SIZES = ("params", "macs")  # budgets that are counted, not measured
+BUDGETS = (*SIZES, "latency", "latency_ms")
+TINY = np.finfo(np.float64).tiny
+RANKINGS = ("global", "layer", "normalised", "per_cost", "sensitivity")
 
 
 @dataclass(frozen=True)
 class PruneStep:
-    """What may be left, and how it is chosen. Exactly one budget is given:
+    """What may be left, and how it is chosen: a budget in time, or one or two in size.
 
-    params, macs, latency: the share that may be left of the dense model's; latency is measured on
-        this device with `backend` at batch 1. latency_ms: milliseconds, measured likewise.
+    params, macs: the shares that may be left of the dense model's; where both are given, both hold.
+    latency: the share of the dense model's time that may be left, measured on this device with
+        `backend` at batch 1. latency_ms: milliseconds, measured likewise.
     criterion: one of `compress.scores.channels`. ranking: how scores of different groups compare.
         'global' as they are, 'layer' by their order within the group (the same share of each),
-        'normalised' over the group's mean, 'per_cost' over what a unit saves of the budget.
+        'normalised' over the group's mean, 'per_cost' over what a unit saves of the budgets,
+        'sensitivity' likewise, the geometric mean of the score and what the group's measured curve
+        adds for the unit (the curve alone was clearly worse on yolox-nano).
     round_to: kept channels are multiples of it (of a smaller power of two in groups of less than
         four times as many). floor: share of a group that always stays. exclude: words in the names
         of groups left alone. rounds: the budget is reached in so many steps, each adapted and
@@ -50,12 +56,14 @@ class PruneStep:
     images: int = 64
 
     def __post_init__(self) -> None:
-        given = [key for key in BUDGETS if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(f"prune needs one of {', '.join(BUDGETS)}, not {len(given)}")
-        name, value = self.budget
-        if not value > 0 or (name != "latency_ms" and value >= 1):
-            raise ValueError(f"{name} {value} is not between 0 and 1")
+        given = self.budgets
+        if not given:
+            raise ValueError(f"prune needs one of {', '.join(BUDGETS)}")
+        if len(given) > 1 and not set(given) <= set(SIZES):
+            raise ValueError(f"one budget where time counts, not {' and '.join(given)}")
+        for name, value in given.items():
+            if not value > 0 or (name != "latency_ms" and value >= 1):
+                raise ValueError(f"{name} {value} is not between 0 and 1")
         one_of("criterion", self.criterion, list(CHANNEL_CRITERIA))
         one_of("ranking", self.ranking, RANKINGS)
         one_of("backend", self.backend, BACKENDS)
@@ -68,20 +76,19 @@ class PruneStep:
             raise ValueError(f"floor {self.floor} is not in 0..1")
 
     @property
-    def budget(self) -> tuple[str, float]:
-        """Its name and its value."""
-        name = next(key for key in BUDGETS if getattr(self, key) is not None)
-        return name, float(getattr(self, name))
+    def budgets(self) -> dict[str, float]:
+        """Those that are given, by name."""
+        return {key: getattr(self, key) for key in BUDGETS if getattr(self, key) is not None}
 
     @property
     def looks(self) -> bool:
         """Whether calibration images are needed."""
-        return self.criterion in LOOKING or self.rounds > 1
+        return self.criterion in LOOKING or self.rounds > 1 or self.ranking == "sensitivity"
 
     @property
     def is_latency(self) -> bool:
         """Whether the budget is a time."""
-        return self.budget[0].startswith("latency")
+        return not set(self.budgets) <= set(SIZES)
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,18 @@ class Planner:
     """All plans that one set of scores allows, from none cut (0) to as much as may be cut (1, ...).
 
     Units leave in the order of their rank; counts are rounded after that, so that whatever is
-    measured of a plan holds for the model that is made.
+    measured of a plan holds for the model that is made. curves: by group, for the ranking
+    'sensitivity' alone.
     """
 
-    def __init__(self, groups: Groups, scores: Scores, step: PruneStep):
-        self.groups, self._step = groups, step
+    def __init__(
+        self,
+        groups: Groups,
+        scores: Scores,
+        step: PruneStep,
+        curves: Mapping[str, Curve] | None = None,
+    ):
+        self.groups, self._step, self._curves = groups, step, curves or {}
         self._model = CostModel(groups)
         self.dense = self._model.dense()
         self._steps = _multiples(self._model.sizes, step)
@@ -159,42 +173,61 @@ class Planner:
             low, high = (low, middle) if fits(middle) else (middle + 1, high)
         return low
 
-    def within(self, budget: str, share: float) -> Plan:
-        """The plan that cuts least for at most `share` of the dense parameters or MACs.
+    def within(self, shares: Mapping[str, float]) -> Plan:
+        """The plan that cuts least for at most these shares of the dense parameters and MACs.
 
         Raises UsageError like `require_reachable`.
         """
         require_reachable(self.groups, self._step)
-        most = share * getattr(self.dense, budget)
-        return self.plan(self.least_cut(lambda number: getattr(self.cost(number), budget) <= most))
+
+        def fits(number: int) -> bool:
+            cost = self.cost(number)
+            return all(
+                getattr(cost, name) <= share * getattr(self.dense, name)
+                for name, share in shares.items()
+            )
+
+        return self.plan(self.least_cut(fits))
 
     def _ranks(self, scores: Scores) -> list[npt.NDArray[np.float64]]:
         """Scores that can be compared across groups, in the order in which units leave."""
         found = []
-        saved = self._model.per_unit()[0 if self._step.params is not None else 1]
+        saved = self._saved()
         for group, order, saving in zip(self.groups.groups, self._orders, saved, strict=True):
             own = scores[group.name].double().numpy()[order]
             if self._step.ranking == "layer":
                 own = (np.arange(group.size) + 0.5) / group.size
             elif self._step.ranking == "normalised":
-                own = own / max(own.mean(), np.finfo(np.float64).tiny)
+                own = own / max(own.mean(), TINY)
             elif self._step.ranking == "per_cost":
-                own = own / max(saving, 1.0)
+                own = own / max(saving, TINY)
+            elif self._step.ranking == "sensitivity":
+                measured = self._curves[group.name].marginals(group.size)
+                own = np.sqrt(own * measured) / max(saving, TINY)
             found.append(own)
         return found
 
+    def _saved(self) -> npt.NDArray[np.float64]:
+        """What the first unit of each group saves: shares of the dense model, over all budgets."""
+        each = dict(zip(SIZES, self._model.per_unit(), strict=True))
+        names = [name for name in SIZES if name in self._step.budgets] or ["macs"]
+        saved: npt.NDArray[np.float64] = sum(
+            (each[name] / getattr(self.dense, name) for name in names), start=np.zeros(())
+        )
+        return saved
+
 
 def require_reachable(groups: Groups, step: PruneStep) -> None:
-    """Raises UsageError naming the smallest share there is, where a budget of shares is smaller."""
-    budget, share = step.budget
+    """Raises UsageError naming the smallest share there is, where a budget in size is smaller."""
     model = CostModel(groups)
-    least = model.of(model.sizes - _least(model.sizes, step))
-    smallest = getattr(least, budget) / getattr(model.dense(), budget)
-    if smallest > share:
-        raise UsageError(
-            f"budget {budget} {share:g} cannot be reached: {smallest:.3f} is the smallest share "
-            f"with floor {step.floor:g}, round_to {step.round_to}"
-        )
+    least, dense = model.of(model.sizes - _least(model.sizes, step)), model.dense()
+    for name in SIZES:
+        share, smallest = step.budgets.get(name), getattr(least, name) / getattr(dense, name)
+        if share is not None and smallest > share:
+            raise UsageError(
+                f"budget {name} {share:g} cannot be reached: {smallest:.3f} is the smallest share "
+                f"with floor {step.floor:g}, round_to {step.round_to}"
+            )
 
 
 def _multiples(sizes: Counts, step: PruneStep) -> Counts:

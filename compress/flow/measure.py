@@ -6,24 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from loguru import logger
-from torch import nn
 
-from yolox.backends import Backend, ModelInfo, TorchBackend
+from compress.flow.speed import measure_speed
+from yolox.backends import Backend, TorchBackend
 from yolox.engine import checkpoint
-from yolox.errors import UsageError
 from yolox.eval.bootstrap import Interval, ap_interval
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate, without_nan
-from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.predict import PredictOptions
 from yolox.exp import Exp
-from yolox.export.open import Runtime, describe, open_module
+from yolox.export.open import describe
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
-
-BATCHES = (1, 8)
-ROUNDS = {1: 20, 8: 6}
 
 
 @dataclass
@@ -35,6 +29,8 @@ class Stage:
     file_bytes: weights and masks alone, without training state.
     latency_ms: milliseconds at batch 1 by backend; latency_ms_batch8: per batch of 8. Backends
         other than torch, and batch 8, are measured for the first and the last stage only.
+    peak_mb: MiB at most in memory of the process that runs batch 1, by backend; Python and the
+        runtime are part of it.
     """
 
     name: str
@@ -48,6 +44,7 @@ class Stage:
     AP_high: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     latency_ms_batch8: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The row of `report.json`."""
@@ -70,19 +67,17 @@ class Measuring:
 def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[Stage]:
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
     stages: list[Stage] = []
-    models: dict[str, tuple[nn.Module, ModelInfo]] = {}
     for name, path in paths.items():
         restored = checkpoint.restore(path, exp.detector_spec())
-        model, info = fuse(restored.model), describe(restored)
+        model = fuse(restored.model)
         size = complexity(model, exp.test_size)
-        models[name] = (model, info)
         stored = checkpoint.weights_bytes(path)
         stage = Stage(name, None, None, size.params, size.nonzero, size.macs, stored)
         if how.evaluated:
-            _measure_accuracy(stage, TorchBackend(model, info, how.device), exp, how.resamples)
+            backend = TorchBackend(model, describe(restored), how.device)
+            _measure_accuracy(stage, backend, exp, how.resamples)
         stages.append(stage)
-    for backend in how.backends:
-        _measure_latency(stages, models, backend, exp.test_size, how.device)
+    _measure_speed(stages, paths, exp, how)
     return stages
 
 
@@ -97,26 +92,13 @@ def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp, resamples: int) 
         stage.AP_low, stage.AP_high = interval.low, interval.high
 
 
-def _measure_latency(
-    stages: Sequence[Stage],
-    models: Mapping[str, tuple[nn.Module, ModelInfo]],
-    backend: str,
-    size_hw: tuple[int, int],
-    device: torch.device,
+def _measure_speed(
+    stages: Sequence[Stage], paths: Mapping[str, Path], exp: Exp, how: Measuring
 ) -> None:
-    """All stages at batch 1 in torch, else the first and the last one."""
-    ends = [stages[0], stages[-1]]
-    chosen = list(stages) if backend == "torch" else ends
-    try:
-        runtime = Runtime(backend, device=device)
-        opened = {s.name: open_module(*models[s.name], runtime, size_hw) for s in chosen}
-    except UsageError as error:
-        logger.warning("not measured: {}", error)
-        return
-    for batch in BATCHES:
-        rows = chosen if batch == 1 else ends
-        turns = {stage.name: opened[stage.name] for stage in rows}
-        speeds = latency_ms(turns, random_images(batch, size_hw), ROUNDS[batch])
-        for stage in rows:
-            of = stage.latency_ms if batch == 1 else stage.latency_ms_batch8
-            of[backend] = speeds[stage.name]
+    by_name = {stage.name: stage for stage in stages}
+    for row in measure_speed(paths, exp, how.backends, how.device):
+        stage, backend = by_name[row.case.model.name], row.case.backend
+        if row.case.batch == 1:
+            stage.latency_ms[backend], stage.peak_mb[backend] = row.latency_ms, row.peak_mb
+        else:
+            stage.latency_ms_batch8[backend] = row.latency_ms

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from compress.flow.measure import Stage
-from compress.flow.report import fraction, stage_cells, stage_headers
+from compress.flow.report import fraction, number, stage_cells
 from yolox.backends import Backend
 from yolox.config import EvalSpec
 from yolox.data.sample import UInt8
@@ -65,14 +65,15 @@ def write_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     first, last = stages[0], stages[-1]
+    head, rows = stage_cells(stages)
     facts = {key: value for key, value in content.items() if key not in ("stages", "runs")}
     what = "Channels" if content["recipe"]["prune"] else "Weights"
     page = template.render(
         title=f"{content['exp']['name']}, compressed",
         subtitle=f"{content['checkpoint']['path']} at {_size(content)}",
         tiles=_tiles(first, last),
-        stage_head=stage_headers(first),
-        stage_rows=[stage_cells(stage, first) for stage in stages],
+        stage_head=head,
+        stage_rows=rows,
         latency_rows=_latency_rows(first, last),
         first=first.name,
         last=last.name,
@@ -129,8 +130,9 @@ def _tiles(first: Stage, last: Stage) -> list[dict[str, str]]:
         _share("MACs", last.macs, first.macs, 1e9, "G"),
         _share("file", last.file_bytes, first.file_bytes, 1e6, "MB"),
     ]
-    for backend, ms in last.latency_ms.items():
-        tiles.append(_share(f"{backend}, batch 1", ms, first.latency_ms[backend], 1.0, "ms"))
+    for backend, ms in first.latency_ms.items():
+        if backend in last.latency_ms:
+            tiles.append(_share(f"{backend}, batch 1", last.latency_ms[backend], ms, 1.0, "ms"))
     return [dict(zip(("name", "value", "note"), tile, strict=True)) for tile in tiles]
 
 
@@ -142,13 +144,16 @@ def _share(
 
 
 def _latency_rows(first: Stage, last: Stage) -> list[tuple[str, ...]]:
+    """Of every backend and batch size: both models' times, their ratio, memory at batch 1."""
     rows: list[tuple[str, ...]] = []
     for batch, key in ((1, "latency_ms"), (8, "latency_ms_batch8")):
         before, after = getattr(first, key), getattr(last, key)
-        for backend in before:
-            ratio = f"{after[backend] / before[backend]:.2f}"
-            row = (backend, str(batch), f"{before[backend]:.1f}", f"{after[backend]:.1f}", ratio)
-            rows.append(row)
+        for backend in dict.fromkeys([*before, *after]):
+            both = backend in before and backend in after
+            times = [number(side.get(backend), 1) for side in (before, after)]
+            ratio = number(after[backend] / before[backend] if both else None, 2)
+            peaks = [s.peak_mb.get(backend) if batch == 1 else None for s in (first, last)]
+            rows.append((backend, str(batch), *times, ratio, *(number(mb, 0) for mb in peaks)))
     return rows
 
 

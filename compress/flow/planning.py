@@ -14,8 +14,9 @@ from compress.fit.adapt import Student, least_squares
 from compress.flow.gradients import loss_gradients
 from compress.flow.job import DENSE, Bench
 from compress.flow.ledger import Files
+from compress.flow.sensitivity import Curves, SensitivityStep, measured_curves
 from compress.scores.channels import CHANNEL_CRITERIA, Evidence, Scores
-from compress.structure.cost import CostModel
+from compress.structure.cost import Cost, CostModel
 from compress.structure.groups import (
     Groups,
     find_groups,
@@ -45,7 +46,8 @@ def plan_stage(bench: Bench, files: Files, begun: bool) -> Files:
     facts: dict[str, float] = {}
     failure = ""
     if step.is_latency:
-        planner = Planner(groups, _scores(bench, model, groups, masks), step)
+        curves = _curves(bench, model, groups)
+        planner = Planner(groups, _scores(bench, model, groups, masks), step, curves)
         info = describe(checkpoint.restore_content(content, files[DENSE]))
         device, size_hw = bench.job.options.device, bench.exp.test_size
         timed = plan_for_latency(
@@ -67,20 +69,18 @@ def plan_stage(bench: Bench, files: Files, begun: bool) -> Files:
 
 
 def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Plan:
-    """The plan for a budget of parameters or MACs, reached in as many rounds as the step says."""
+    """The plan for budgets in size, reached in as many rounds as the step says."""
     step = bench.recipe.prune
     assert step is not None
-    name, share = step.budget
     require_reachable(groups, step)
     dense = CostModel(groups).dense()
     channels: dict[str, dict[str, list[int]]] = {}
     current, small = model, groups
+    curves = _curves(bench, model, groups)
     for number in range(1, step.rounds + 1):
-        wanted = 1 - (1 - share) * number / step.rounds
-        left = wanted * getattr(dense, name) / getattr(CostModel(small).dense(), name)
-        now: Any = {name: min(left, LARGEST_SHARE)}
+        now = _shares_of_round(step, number, dense, CostModel(small).dense())
         scores = _scores(bench, current, small, cut_masks(masks, model, channels))
-        plan = Planner(small, scores, replace(step, **now)).within(name, left)
+        plan = Planner(small, scores, replace(step, **now), curves).within(now)
         channels = compose(channels, kept_channels(small, plan.kept))
         if number < step.rounds:
             student = Student(cut_channels(model, channels), model, channels, {})
@@ -88,6 +88,24 @@ def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks
             small = find_groups(current, bench.exp.test_size, step.exclude)
     kept = kept_units(groups, channels)
     return Plan(kept, CostModel(groups).after(kept), dense)
+
+
+def _shares_of_round(step: PruneStep, number: int, dense: Cost, current: Cost) -> dict[str, Any]:
+    """What may be left after a round, as shares of the model before it."""
+    shares = {}
+    for name, share in step.budgets.items():
+        wanted = 1 - (1 - share) * number / step.rounds
+        left = wanted * getattr(dense, name) / getattr(current, name)
+        shares[name] = min(left, LARGEST_SHARE)
+    return shares
+
+
+def _curves(bench: Bench, model: nn.Module, groups: Groups) -> Curves:
+    """Of the dense model, for all rounds; none where the ranking needs none."""
+    step = bench.recipe.prune
+    assert step is not None
+    needed = step.ranking == "sensitivity"
+    return measured_curves(bench, model, groups, SensitivityStep()) if needed else {}
 
 
 def _scores(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Scores:
@@ -104,7 +122,7 @@ def _scores(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Sco
 
 def _plan_json(plan: Plan, groups: Groups, step: PruneStep, facts: Any) -> dict[str, Any]:
     return {
-        "budget": dict([step.budget]),
+        "budget": step.budgets,
         "criterion": step.criterion,
         "ranking": step.ranking,
         "params": plan.cost.params, "params_left": plan.params_left,

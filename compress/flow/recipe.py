@@ -76,19 +76,19 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def with_overrides(
-    recipe: Recipe, share: float | None, budget: tuple[str, float] | None, recover: bool
+    recipe: Recipe, share: float | None, budgets: Mapping[str, float], recover: bool
 ) -> Recipe:
     """A recipe with what the command line says. Raises UsageError.
 
-    share: of weights to mask. budget: its name and value; takes the place of the recipe's.
+    share: of weights to mask. budgets: values by name; take the place of the recipe's.
     """
 
     def changed() -> Recipe:
         mask, prune = recipe.mask, recipe.prune
         if share is not None:
             mask = replace(mask or MaskStep(), share=share)
-        if budget is not None:
-            fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), budget[0]: budget[1]}
+        if budgets:
+            fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budgets}
             prune = replace(prune, **fresh) if prune is not None else PruneStep(**fresh)
         wanted = recipe.recover if recover else {}
         return replace(recipe, mask=mask, prune=prune, recover=wanted)

@@ -14,21 +14,21 @@ from compress.flow.measure import Stage
 
 def stage_table(stages: Sequence[Stage]) -> str:
     """One row per stage, with shares of the first one."""
-    first = stages[0]
-    rows = [stage_cells(stage, first) for stage in stages]
-    return tabulate(rows, headers=stage_headers(first), tablefmt="github", disable_numparse=True)
+    headers, rows = stage_cells(stages)
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def stage_headers(first: Stage) -> list[str]:
-    """Of the columns."""
-    return [
+def stage_cells(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:
+    """The same as text: the head and the rows."""
+    backends = list(dict.fromkeys(name for stage in stages for name in stage.latency_ms))
+    head = [
         "stage", "AP (95 %)", "AP50", "params M", "not zero M", "GMACs", "file MB",
-        *(f"{name} ms" for name in first.latency_ms),
+        *(f"{name} ms" for name in backends),
     ]  # fmt: skip
+    return head, [_cells(stage, stages[0], backends) for stage in stages]
 
 
-def stage_cells(stage: Stage, first: Stage) -> list[str]:
-    """One row as text."""
+def _cells(stage: Stage, first: Stage, backends: Sequence[str]) -> list[str]:
     return [
         stage.name,
         _with_interval(stage),
@@ -37,7 +37,7 @@ def stage_cells(stage: Stage, first: Stage) -> list[str]:
         f"{stage.nonzero_params / 1e6:.3f} ({stage.nonzero_params / first.nonzero_params:.0%})",
         f"{stage.macs / 1e9:.3f} ({stage.macs / first.macs:.0%})",
         f"{stage.file_bytes / 1e6:.2f} ({stage.file_bytes / first.file_bytes:.0%})",
-        *(_milliseconds(stage.latency_ms.get(name)) for name in first.latency_ms),
+        *(number(stage.latency_ms.get(name), 1) for name in backends),
     ]
 
 
@@ -55,14 +55,15 @@ def report_content(stages: Sequence[Stage], facts: Mapping[str, Any]) -> dict[st
     }
 
 
-def _milliseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
-
-
 def _with_interval(stage: Stage) -> str:
     if stage.AP_low is None or stage.AP_high is None:
         return fraction(stage.AP)
     return f"{fraction(stage.AP)} ({stage.AP_low:.3f}-{stage.AP_high:.3f})"
+
+
+def number(value: float | None, digits: int) -> str:
+    """So many digits, or nothing where nothing was measured."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def fraction(value: float | None) -> str:

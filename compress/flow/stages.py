@@ -5,18 +5,19 @@ what it wrote, by the name of the report's row.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
 from torch import Tensor, nn
 
 from compress.choose.masks import MaskStep, draw_masks, kept_share
-from compress.fit.adapt import Student, adapt, least_squares
+from compress.fit.adapt import adapt, least_squares
 from compress.flow.job import DENSE, Bench
 from compress.flow.ledger import Files
 from compress.flow.planning import read_plan
 from compress.flow.recover import recover, tuning_experiment
+from compress.flow.student import fitting, load_student
 from compress.structure.groups import find_groups, kept_channels
 from compress.structure.merge import merge
 from yolox.engine import checkpoint
@@ -50,24 +51,18 @@ def adapt_stage(bench: Bench, files: Files, begun: bool) -> Files:
     """Fit what is left to the dense model's answers."""
     step = bench.recipe.adapt
     assert step is not None
-    content, dense = bench.load(files[DENSE])
-    source = files.get("pruned", files.get("masked"))
-    assert source is not None  # a recipe masks or prunes
-    smaller, model = bench.load(source)
-    relative = _relative(content.get("channels", {}), smaller.get("channels", {}))
-    student = Student(model, dense, relative, smaller.get("masks", {}))
-    images = bench.images(step.images) if step.looks else None
-    trace = find_groups(dense, bench.exp.test_size).trace
+    smaller, student = load_student(bench, _latest(files, "pruned", "masked"), files[DENSE])
+    trace, images = fitting(bench, student, step)
     found = adapt(student, trace, images, step)
-    last = list(found.values())[-1] if found else model
+    last = list(found.values())[-1] if found else student.model
     masks = student.masks
     if bench.recipe.mask is not None and "pruned" in files:  # the share holds for what is left
         masks = _draw(bench, bench.recipe.mask, last)
         both = copy.deepcopy(last)
         apply_masks(both, masks)
         if step.least_squares and images is not None:
-            student = Student(both, dense, relative, masks)
-            both = least_squares(student, trace, images, step.ridge)
+            again = replace(student, model=both, masks=masks)
+            both = least_squares(again, trace, images, step.ridge)
         last = both
     written: Files = {}
     for name, part in found.items():
@@ -110,15 +105,3 @@ def _latest(files: Files, *names: str) -> Path:
 
 def _draw(bench: Bench, step: MaskStep, model: nn.Module) -> dict[str, Tensor]:
     return draw_masks(model, step, bench.images(step.images) if step.looks else None)
-
-
-def _relative(before: Any, after: Any) -> Any:
-    """The channels of a pruned model, counted in the model that it was made from."""
-    relative: dict[str, dict[str, list[int]]] = {}
-    for layer, sides in after.items():
-        for side, kept in sides.items():
-            had = before.get(layer, {}).get(side)
-            place = None if had is None else {channel: i for i, channel in enumerate(had)}
-            own = kept if place is None else [place[channel] for channel in kept]
-            relative.setdefault(layer, {})[side] = own
-    return relative

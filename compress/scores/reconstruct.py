@@ -1,11 +1,12 @@
-"""The criterion that looks at outputs: what a unit's readers cannot make good once it is gone.
+"""What the readers of units cannot make good once these are gone.
 
 For a convolution y = W x the least-squares error of doing without some inputs, the others solved
 anew, has a closed form in the inverse covariance of x (optimal brain surgeon, Hassibi 1993). Units
 leave greedily, a few at a time, after which the inverse is brought up to date.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,121 @@ ROUNDS = 24  # in which the units of a group leave
 LARGEST_SUMS = 1e9  # bytes of moments that are held at once
 
 
+class System:
+    """One convolution: its weight, mean and inverse covariance of what it reads, its variance."""
+
+    def __init__(self, conv: nn.Module, moments: Moments):
+        mean, _, cov, _, variance = (sums.cpu() for sums in moments.centred())
+        weight = conv.get_parameter("weight").detach().cpu().double()
+        self.kernel = weight[0, 0].numel()
+        self.weight, self.mean = weight.flatten(1), mean[0]
+        scale = float(cov[0].diagonal().mean())
+        ridge = RIDGE * max(scale, 1e-12)
+        self.inverse = torch.linalg.inv(cov[0] + ridge * torch.eye(len(cov[0]), dtype=cov.dtype))
+        self.variance = max(float(variance.sum()), 1e-12)
+
+    def columns(self, positions: Tensor) -> Tensor:
+        """Input channels [units, k] -> columns of the weight [units, k * kernel]."""
+        cells = torch.arange(self.kernel)
+        return (positions[:, :, None] * self.kernel + cells).flatten(1)
+
+
+class Reader:
+    """A system as one group sees it; units leave from it. weight: [O, D], solved anew each time."""
+
+    def __init__(self, name: str, system: System, positions: Tensor, importance: float = 1.0):
+        self.name, self._system = name, system
+        self._columns = system.columns(positions)
+        self._inverse, self.weight = system.inverse.clone(), system.weight.clone()
+        self._scale = importance / system.variance
+
+    def errors(self, units: Tensor) -> Tensor:
+        """What each of the units would add if it left now."""
+        columns = self._columns[units]
+        blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
+        own = self.weight[:, columns].permute(1, 0, 2)  # [units, O, k]
+        solved = torch.linalg.solve(blocks, own.mT)
+        added: Tensor = (own.mT * solved).sum((1, 2)) * self._scale
+        return added
+
+    def remove(self, units: Tensor) -> float:
+        """Let units leave: the rest is solved anew. Returns what they add together."""
+        columns = self._columns[units].flatten()
+        inside = self._inverse[columns][:, columns]
+        own = self.weight[:, columns]
+        gain = torch.linalg.solve(inside, torch.cat([self._inverse[columns], own.mT], dim=1))
+        added = float((own.mT * gain[:, -len(own) :]).sum()) * self._scale
+        gain = gain[:, : -len(own)]  # [removed, D]
+        self.weight -= own @ gain
+        self._inverse -= self._inverse[:, columns] @ gain
+        self.weight[:, columns] = 0.0
+        return added
+
+    @property
+    def constant(self) -> Tensor:
+        """[O], to be added to the answers: their mean stays what it was."""
+        return (self._system.weight - self.weight) @ self._system.mean
+
+
+class Departure(NamedTuple):
+    """Units that left together, in order: what each would have added alone, and all together."""
+
+    units: list[int]
+    errors: list[float]
+    together: float
+
+
+def reader_systems(
+    model: nn.Module, groups: Groups, batches: Callable[[], Iterator[Tensor]]
+) -> dict[str, System]:
+    """The convolutions that read any of the groups, by name.
+
+    batches: calibration images [B, 3, H, W] float, anew at every call.
+    """
+    readers = {member.layer for group in groups.groups for member in group.consumers}
+    names = [name for name in groups.trace.layers if name in readers]
+    answered = Answers(model, names, batches)
+    systems: dict[str, System] = {}
+    for chunk in _chunks(model, names):
+        found = joint_moments(model, answered, dict.fromkeys(chunk), batches())
+        for name in chunk:
+            systems[name] = System(model.get_submodule(name), found[name])
+    return systems
+
+
+def group_readers(
+    group: ChannelGroup,
+    systems: Mapping[str, System],
+    importance: Mapping[str, float] | None = None,
+) -> list[Reader]:
+    """All of a group's readers, from which nothing has left yet."""
+    matters = importance or {}
+    return [
+        Reader(m.layer, systems[m.layer], torch.as_tensor(m.positions), matters.get(m.layer, 1.0))
+        for m in group.consumers
+    ]
+
+
+def departures(
+    group: ChannelGroup, readers: Sequence[Reader], stops: Sequence[int] = ()
+) -> Iterator[Departure]:
+    """Let all units of a group leave in the best order; between two, the readers are solved anew.
+
+    stops: numbers of units after which a departure ends in any case, ascending.
+    """
+    left = torch.arange(group.size)
+    while len(left):
+        gone = group.size - len(left)
+        most = next((stop - gone for stop in stops if stop > gone), len(left))
+        errors = torch.stack([reader.errors(left) for reader in readers]).sum(0)
+        wanted = max(len(left) // 6, -(-group.size // ROUNDS))
+        order = errors.argsort()[: min(wanted, most)]
+        units = left[order]
+        together = sum(reader.remove(units) for reader in readers)
+        left = torch.as_tensor(np.setdiff1d(left.numpy(), units.numpy()))
+        yield Departure(units.tolist(), errors[order].tolist(), together)
+
+
 def unit_errors(
     model: nn.Module,
     groups: Groups,
@@ -30,16 +146,22 @@ def unit_errors(
     Errors are shares of the variance of what a convolution answers, summed over the convolutions
     that read the group. weights: how much such an error matters, by convolution (default: alike).
     """
-    readers = {member.layer for group in groups.groups for member in group.consumers}
-    names = [name for name in groups.trace.layers if name in readers]
-    answered = Answers(model, names, batches)
-    systems: dict[str, _System] = {}
-    for chunk in _chunks(model, names):
-        found = joint_moments(model, answered, dict.fromkeys(chunk), batches())
-        for name in chunk:
-            systems[name] = _System(model.get_submodule(name), found[name])
-    importance = weights or {}
-    return {group.name: _errors(group, systems, importance) for group in groups.groups}
+    systems = reader_systems(model, groups, batches)
+    return {
+        group.name: _ranked(group, departures(group, group_readers(group, systems, weights)))
+        for group in groups.groups
+    }
+
+
+def _ranked(group: ChannelGroup, leaving: Iterator[Departure]) -> Tensor:
+    """Errors [units] that never fall: the order in which units leave is the ranking."""
+    result = torch.zeros(group.size, dtype=torch.float64)
+    highest = 0.0
+    for departure in leaving:
+        for unit, error in zip(departure.units, departure.errors, strict=True):
+            highest = max(highest, error)
+            result[unit] = highest
+    return result
 
 
 def _chunks(model: nn.Module, names: list[str]) -> Iterator[list[str]]:
@@ -56,73 +178,3 @@ def _chunks(model: nn.Module, names: list[str]) -> Iterator[list[str]]:
         total += size
     if chunk:
         yield chunk
-
-
-class _System:
-    """One convolution: its weight, the inverse covariance of what it reads, its variance."""
-
-    def __init__(self, conv: nn.Module, moments: Moments):
-        _, _, cov, _, variance = moments.centred()
-        weight = conv.get_parameter("weight").detach().double()
-        self.kernel = weight[0, 0].numel()
-        self.weight = weight.flatten(1)
-        scale = float(cov[0].diagonal().mean())
-        ridge = RIDGE * max(scale, 1e-12)
-        self.inverse = torch.linalg.inv(cov[0] + ridge * torch.eye(len(cov[0]), dtype=cov.dtype))
-        self.variance = max(float(variance.sum()), 1e-12)
-
-    def columns(self, positions: Tensor) -> Tensor:
-        """Input channels [units, k] -> columns of the weight [units, k * kernel]."""
-        cells = torch.arange(self.kernel)
-        return (positions[:, :, None] * self.kernel + cells).flatten(1)
-
-
-class _Reader:
-    """A system as one group sees it; units leave from it."""
-
-    def __init__(self, system: _System, positions: Tensor, importance: float):
-        self._columns = system.columns(positions)
-        self._inverse, self._weight = system.inverse.clone(), system.weight.clone()
-        self._scale = importance / system.variance
-
-    def errors(self, units: Tensor) -> Tensor:
-        """What each of the units would add if it left now."""
-        columns = self._columns[units]
-        blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
-        own = self._weight[:, columns].permute(1, 0, 2)  # [units, O, k]
-        solved = torch.linalg.solve(blocks, own.mT)
-        added: Tensor = (own.mT * solved).sum((1, 2)) * self._scale
-        return added
-
-    def remove(self, units: Tensor) -> None:
-        """Let units leave: the rest is solved anew."""
-        columns = self._columns[units].flatten()
-        inside = self._inverse[columns][:, columns]
-        gain = torch.linalg.solve(inside, self._inverse[columns])  # [removed, D]
-        self._weight -= self._weight[:, columns] @ gain
-        self._inverse -= self._inverse[:, columns] @ gain
-        self._weight[:, columns] = 0.0
-
-
-def _errors(
-    group: ChannelGroup, systems: Mapping[str, _System], importance: Mapping[str, float]
-) -> Tensor:
-    readers = [
-        _Reader(systems[m.layer], torch.as_tensor(m.positions), importance.get(m.layer, 1.0))
-        for m in group.consumers
-    ]
-    left = torch.arange(group.size)
-    result = torch.zeros(group.size, dtype=torch.float64)
-    highest = 0.0
-    while len(left):
-        errors = torch.stack([reader.errors(left) for reader in readers]).sum(0)
-        order = errors.argsort()[: max(len(left) // 6, -(-group.size // ROUNDS))]
-        for unit, error in zip(left[order].tolist(), errors[order].tolist(), strict=True):
-            highest = max(highest, error)  # the order in which they leave is the ranking
-            result[unit] = highest
-        gone = left[order]
-        left = torch.as_tensor(np.setdiff1d(left.numpy(), gone.numpy()))
-        if len(left):
-            for reader in readers:
-                reader.remove(gone)
-    return result

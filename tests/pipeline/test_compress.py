@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from compress.choose import latency
 from compress.prune import main as prune_main
 from tests.pipeline.runs import error_line, run_training
 from yolox.cli.common import run
@@ -16,7 +17,7 @@ from yolox.exp import get_exp
 from yolox.models.complexity import count_parameters
 
 CPU = ("--device", "cpu")
-QUICK = ("--no-eval", "--backends", "torch")
+QUICK = ("--no-eval", "--backends", "none")
 
 
 @pytest.fixture
@@ -105,7 +106,8 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(ckpt, tmp_path, cap
     assert "done before" not in capsys.readouterr().err
 
 
-def test_a_latency_budget_is_met_or_said_not_to_be(ckpt, tmp_path, capsys, out_dir):
+def test_a_latency_budget_is_met_or_said_not_to_be(ckpt, tmp_path, capsys, out_dir, monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 1.0)
     words = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "--calibration", out_dir]
     words += ["--until", "plan", *CPU, "test_size", "(256, 256)"]
     code = run(prune_main, [*words, "--latency", "0.7"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from compress.choose.plan import RANKINGS, Planner, PruneStep
+from compress.scores.curves import Curve
 from compress.structure.groups import find_groups, kept_channels
 from tests.tiny_models import SPECS
 from yolox.errors import UsageError
@@ -30,23 +31,44 @@ def drawn(groups):
 @pytest.mark.parametrize(("budget", "share"), [("params", 0.5), ("macs", 0.7)])
 def test_budgets_hold_and_are_used(groups, ranking, budget, share):
     step = PruneStep(**{budget: share}, ranking=ranking, round_to=4)
-    plan = Planner(groups, drawn(groups), step).within(budget, share)
+    curves = {g.name: Curve(g.size, (1,), (g.size / 100,)) for g in groups.groups}
+    plan = Planner(groups, drawn(groups), step, curves).within({budget: share})
     left = plan.params_left if budget == "params" else plan.macs_left
     assert share - 0.06 < left <= share
+
+
+def test_two_budgets_hold_at_once(groups):
+    step = PruneStep(params=0.5, macs=0.5, round_to=4)
+    plan = Planner(groups, drawn(groups), step).within(step.budgets)
+    assert max(plan.params_left, plan.macs_left) <= 0.5
+    assert max(plan.params_left, plan.macs_left) > 0.44
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
+        ({}, "prune needs one of params, macs, latency, latency_ms"),
+        ({"params": 0.5, "latency": 0.5}, "one budget where time counts, not params and latency"),
+        ({"macs": 1.0}, "macs 1.0 is not between 0 and 1"),
+    ],
+)
+def test_budgets_that_cannot_be(budgets, said):
+    with pytest.raises(ValueError, match=said):
+        PruneStep(**budgets)
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_plan_costs_what_it_says(name):
     model = build(SPECS[name])
     groups = find_groups(model, SIZE)
-    plan = Planner(groups, drawn(groups), PruneStep(params=0.5)).within("params", 0.5)
+    plan = Planner(groups, drawn(groups), PruneStep(params=0.5)).within({"params": 0.5})
     small = fuse(cut_channels(model, kept_channels(groups, plan.kept)))
     assert complexity(small, SIZE).params == plan.cost.params
 
 
 def test_the_lowest_scores_leave(groups):
     scores = drawn(groups)
-    plan = Planner(groups, scores, PruneStep(params=0.5)).within("params", 0.5)
+    plan = Planner(groups, scores, PruneStep(params=0.5)).within({"params": 0.5})
     for group in groups.groups:
         kept = plan.kept[group.name]
         gone = sorted(set(range(group.size)) - set(kept))
@@ -56,7 +78,7 @@ def test_the_lowest_scores_leave(groups):
 
 def test_counts_are_multiples_and_floors_hold(groups):
     step = PruneStep(params=0.3, round_to=8, floor=0.25)
-    plan = Planner(groups, drawn(groups), step).within("params", 0.3)
+    plan = Planner(groups, drawn(groups), step).within({"params": 0.3})
     for group in groups.groups:
         count = len(plan.kept[group.name])
         multiple = max(m for m in (1, 2, 4, 8) if m == 1 or group.size >= 4 * m)
@@ -66,7 +88,7 @@ def test_counts_are_multiples_and_floors_hold(groups):
 
 def test_layer_ranking_cuts_the_same_share_everywhere(groups):
     step = PruneStep(macs=0.5, ranking="layer", round_to=1, floor=0.0)
-    plan = Planner(groups, drawn(groups), step).within("macs", 0.5)
+    plan = Planner(groups, drawn(groups), step).within({"macs": 0.5})
     shares = [len(plan.kept[g.name]) / g.size for g in groups.groups if g.size >= 16]
     assert max(shares) - min(shares) < 0.1
 
@@ -74,4 +96,4 @@ def test_layer_ranking_cuts_the_same_share_everywhere(groups):
 def test_impossible_budgets_name_the_smallest(groups):
     step = PruneStep(params=0.02, floor=0.5)
     with pytest.raises(UsageError, match=r"budget params 0\.02 cannot be reached: 0\.\d+ is the"):
-        Planner(groups, drawn(groups), step).within("params", 0.02)
+        Planner(groups, drawn(groups), step).within({"params": 0.02})

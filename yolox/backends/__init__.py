@@ -1,6 +1,13 @@
 """Runtimes behind one interface: images in, predictions out."""
 
-from yolox.backends.base import BACKENDS, PRECISIONS, Backend, ModelInfo
+from yolox.backends.base import BACKENDS, PRECISIONS, Backend, ModelInfo, missing_packages
 from yolox.backends.pytorch import TorchBackend
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "ModelInfo", "TorchBackend"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Backend",
+    "ModelInfo",
+    "TorchBackend",
+    "missing_packages",
+]

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +21,10 @@ from yolox.ops.points import decode_raw
 
 BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PACKAGES = {  # optional ones, by the backend that runs a checkpoint with them
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
 OUTPUTS = ("decoded", "raw", "detections")
 
 # How images must be prepared, as every exported file states it.
@@ -140,6 +145,11 @@ def require_extra(module: str, backend: str) -> Any:
             f"{backend} needs the package {module.split('.')[0]}, which is not installed "
             f"({error}): pip install -e '.[{backend}]'"
         ) from error
+
+
+def missing_packages(backend: str) -> list[str]:
+    """The optional packages that a backend needs to run a checkpoint and that are not installed."""
+    return [name for name in PACKAGES.get(backend, ()) if find_spec(name) is None]
 
 
 def check_images(images: Tensor, info: ModelInfo) -> None:

@@ -1,5 +1,6 @@
 """What is measured: models, backends, precisions and batch sizes, one row for each of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,16 @@ ABLE = {
     "openvino": ("fp32", "bf16", "fp16", "int8"),
 }
 DEFAULT_SIZE = 640  # of exported files that take any size, where none is named
+TURN_MS = 200.0
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to measure of each model. Raises UsageError for unknown names and impossible numbers.
 
-    backends: None takes each file's own (torch for checkpoints).
+    backends: None takes each file's own (torch for checkpoints). rounds: at most; they end early
+        once those of one batch and size took as many `seconds`. turn_ms: a turn of a quick model
+        holds as many runs as fit into this.
     """
 
     backends: Sequence[str] | None = None
@@ -34,6 +38,8 @@ class Plan:
     batches: Sequence[int] = (1,)
     threads: int = 1
     rounds: int = 20
+    seconds: float = math.inf
+    turn_ms: float = TURN_MS
 
     def __post_init__(self) -> None:
         for kind, given, known in (

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ from yolox.benchmark.worker import Order, Worker
 from yolox.errors import YoloxError
 from yolox.eval.evaluate import without_nan
 
-TURN_MS = 200.0  # a turn of a quick model holds as many runs as fit into this
-FEWEST_ROUNDS = 3  # of an interrupted measurement that is still reported
+FEWEST_ROUNDS = 3  # of a measurement that is reported, interrupted or out of time
 
 
 @dataclass
@@ -108,15 +108,18 @@ def _measure_split(split: Sequence[Case], plan: Plan, device: str) -> tuple[list
     try:
         for number, case in enumerate(split):
             logger.info("opening {}", case.title)
-            _guard(rows[number], partial(_open, workers, number, case, plan, device))
-        for _ in tqdm(range(plan.rounds), desc="rounds", disable=None):
-            for number in list(workers):
-                row = rows[number]
-                if not _guard(row, partial(_turn, row, workers[number], spent[number])):
-                    del workers[number]
+            workers[number] = Worker(order_of(case, plan, device))
+        _keep_able(workers, rows, lambda number: workers[number].wait())
+        end = monotonic() + plan.seconds
+        for done in tqdm(range(plan.rounds), desc="rounds", disable=None):
+            if done >= FEWEST_ROUNDS and monotonic() > end:
+                break
+            _keep_able(workers, rows, lambda n: _turn(rows[n], workers[n], spent[n], plan.turn_ms))
     except KeyboardInterrupt:
         interrupted = True
     finally:
+        for worker in workers.values():
+            worker.stop()
         for worker in workers.values():
             worker.close()
     for number, row in enumerate(rows):
@@ -124,8 +127,11 @@ def _measure_split(split: Sequence[Case], plan: Plan, device: str) -> tuple[list
     return rows, interrupted
 
 
-def _open(workers: dict[int, Worker], number: int, case: Case, plan: Plan, device: str) -> None:
-    workers[number] = Worker(order_of(case, plan, device))
+def _keep_able(workers: dict[int, Worker], rows: Sequence[Row], work: Callable[[int], Any]) -> None:
+    """Do the work for each worker in turn; those that fail leave."""
+    for number in list(workers):
+        if not _guard(rows[number], partial(work, number)):
+            del workers[number]
 
 
 def _device(case: Case, device: str) -> str:
@@ -148,15 +154,15 @@ def _guard(row: Row, work: Callable[[], Any]) -> bool:
         work()
     except YoloxError as error:
         row.error = str(error).strip().splitlines()[-1]
-        logger.error("{}: {}", row.case.title, error)
+        logger.warning("{}: {}", row.case.title, error)
         return False
     return True
 
 
-def _turn(row: Row, worker: Worker, spent: list[list[float]]) -> None:
+def _turn(row: Row, worker: Worker, spent: list[list[float]], turn_ms: float) -> None:
     count = 1
     if spent:
-        count = max(1, int(TURN_MS / statistics.median(spent[-1])))
+        count = max(1, int(turn_ms / statistics.median(spent[-1])))
     found, row.peak_mb = worker.time_ms(count)
     spent.append(found)
 

@@ -1,11 +1,14 @@
 """One case in a process of its own: its threads, its memory and its crashes are its own, too."""
 
-import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from yolox.export.open import Runtime, open_model
 
 WARMUP = 3
 FAILED = "failed"
+PATIENCE_S = 5  # for a process to end by itself
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,25 @@ class Order:
 
 
 class Worker:
-    """A handle on the process. One worker at a time may be busy, or they disturb each other."""
+    """A handle on the process, which begins to open its model at once: `wait` until it has.
+
+    One worker at a time may be busy with timing, or they disturb each other. It is a fresh Python
+    without the parent's main module: what that imports would count as the worker's memory.
+    """
 
     def __init__(self, order: Order):
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, order), daemon=True)
-        self._process.start()
+        self._pipe, theirs = Pipe()
+        code = f"from {__name__} import main; main({theirs.fileno()})"
+        paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], pass_fds=[theirs.fileno()], env=paths
+        )
         theirs.close()
+        with suppress(OSError):  # it has died: `wait` says so
+            self._pipe.send(order)
+
+    def wait(self) -> None:
+        """Until the model is open and warm. Raises YoloxError where it cannot be opened."""
         self._answer()
 
     def time_ms(self, count: int) -> tuple[list[float], float]:
@@ -62,20 +77,26 @@ class Worker:
         found: tuple[list[float], float] = self._answer()
         return found
 
-    def close(self) -> None:
-        """End the process."""
+    def stop(self) -> None:
+        """Ask the process to end; `close` waits for it."""
         with suppress(OSError):
             self._pipe.send(None)
-        self._process.join(timeout=5)
-        if self._process.is_alive():
+
+    def close(self) -> None:
+        """End the process."""
+        self.stop()
+        self._pipe.close()
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
 
     def _death(self) -> YoloxError:
-        self._process.join(timeout=5)
-        code = self._process.exitcode
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return YoloxError(f"the worker died ({how}): out of memory? (--at-once keeps fewer)")
+        self.close()
+        code = self._process.returncode
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return YoloxError(f"the worker died ({how}): out of memory?")
 
     def _answer(self) -> Any:
         try:
@@ -88,8 +109,14 @@ class Worker:
         return answer
 
 
+def main(descriptor: int) -> None:
+    """The process: its end of the pipe is an open file descriptor."""
+    with Connection(descriptor) as pipe:
+        serve(pipe, pipe.recv())
+
+
 def serve(pipe: Connection, order: Order) -> None:
-    """The process: opens the model, warms it up, then times what it is asked to."""
+    """Opens the model, warms it up, then times what it is asked to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     try:
         torch.set_num_threads(order.threads)
@@ -98,8 +125,8 @@ def serve(pipe: Connection, order: Order) -> None:
             backend(images)
         pipe.send("ready")
         while (count := pipe.recv()) is not None:
-            pipe.send((_timed(backend, images, count), _peak_mb(order)))
-    except EOFError:  # the parent has gone
+            pipe.send((timed_ms(backend, images, count), _peak_mb(order)))
+    except (EOFError, BrokenPipeError):  # the parent has gone
         return
     except YoloxError as error:
         pipe.send((FAILED, str(error)))
@@ -114,8 +141,13 @@ def open_order(order: Order) -> Backend:
     return opened.backend
 
 
-def _timed(backend: Backend, images: Tensor, count: int) -> list[float]:
-    backend(images)  # the caches hold what the worker before left in them
+def timed_ms(backend: Backend, images: Tensor, count: int, *, warm: bool = True) -> list[float]:
+    """Milliseconds of each of `count` batches.
+
+    warm: after one that is not counted, as the caches hold what was computed before.
+    """
+    if warm:
+        backend(images)
     found = []
     for _ in range(count):
         start = time.perf_counter()

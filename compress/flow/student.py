@@ -1,0 +1,84 @@
+"""A smaller checkpoint beside the dense one that it was made from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.fit.adapt import AdaptStep, Student
+from compress.fit.images import CalibrationImages
+from compress.flow.job import Bench
+from compress.structure.groups import find_groups
+from compress.structure.trace import Trace
+from yolox.errors import ModelError
+from yolox.models.channels import Channels, cut_channels
+
+# Cosine between convolution weights of a model and of what it was made from: 0 +- 0.02 for models
+# that have nothing to do with each other, whereas tuning and adaptation change weights by degrees.
+LEAST_ALIKE = 0.1
+
+
+def load_student(bench: Bench, path: Path, dense_path: Path) -> tuple[dict[str, Any], Student]:
+    """A pruned or masked checkpoint and its model, with the dense one.
+
+    Raises ModelError naming both files where the one was not made from the other.
+    """
+    before, dense = bench.load(dense_path)
+    after, model = bench.load(path)
+    where = f"checkpoint {path} was not made from {dense_path}"
+    if before["spec"] != after["spec"]:
+        raise ModelError(f"{where}: they are of different architectures")
+    try:
+        channels = relative_channels(before.get("channels", {}), after.get("channels", {}))
+        _require_alike(cut_channels(dense, channels), model)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from error
+    return after, Student(model, dense, channels, after.get("masks", {}))
+
+
+def fitting(
+    bench: Bench, student: Student, step: AdaptStep
+) -> tuple[Trace, CalibrationImages | None]:
+    """What an adaptation needs beside the student: the dense model's trace, and images or none.
+
+    Raises DataError where there are no images.
+    """
+    images = bench.images(step.images) if step.looks else None
+    return find_groups(student.dense, bench.exp.test_size).trace, images
+
+
+def relative_channels(before: Channels, after: Channels) -> Channels:
+    """The channels of a pruned model, counted in the model that it was made from.
+
+    Raises ModelError where they are none of that model's.
+    """
+    relative: dict[str, dict[str, list[int]]] = {}
+    for layer, sides in after.items():
+        for side, kept in sides.items():
+            had = before.get(layer, {}).get(side)
+            place = None if had is None else {channel: i for i, channel in enumerate(had)}
+            if place is not None and not set(kept) <= set(place):
+                raise ModelError(f"{layer} has channels that the other has not")
+            own = list(kept) if place is None else [place[channel] for channel in kept]
+            relative.setdefault(layer, {})[side] = own
+    return relative
+
+
+def _require_alike(cut: nn.Module, model: nn.Module) -> None:
+    """Raises ModelError where two models differ in shape, or have nothing in common."""
+    own: Mapping[str, Tensor] = dict(model.named_parameters())
+    products = torch.zeros(3, dtype=torch.float64)
+    for name, parameter in cut.named_parameters():
+        other = own[name].detach()
+        if parameter.shape != other.shape:
+            raise ModelError(
+                f"{name} has shape {tuple(other.shape)}, expected {tuple(parameter.shape)}"
+            )
+        if parameter.dim() == 4:  # what norms hold is alike in all models
+            a, b = parameter.detach().flatten().double(), other.flatten().double()
+            products += torch.stack([a @ b, a @ a, b @ b]).cpu()
+    both, first, second = products.tolist()
+    if both < LEAST_ALIKE * (first * second) ** 0.5:
+        raise ModelError("their weights have nothing in common")
