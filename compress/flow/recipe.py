@@ -44,7 +44,7 @@ SECTIONS: dict[str, type[Any]] = {
 
 def half_the_parameters() -> Recipe:
     """What is done where no recipe is named: `configs/half_params.yaml` without its recovery."""
-    return Recipe(prune=PruneStep(params=0.5))
+    return Recipe(prune=PruneStep(params=0.5, macs=0.5))
 
 
 def load_recipe(path: str | Path) -> Recipe:
