@@ -45,7 +45,7 @@ check-web: $(READY) demo/web/node_modules
 	$(BIN)/python -m pytest -q -m web tests/web
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -m "not gpu and not web"

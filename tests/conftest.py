@@ -2,11 +2,16 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import yolox  # noqa: F401 - sets up OpenMP before torch is imported
+from tests import tracing
 from yolox.data.synthetic import SyntheticSpec, make_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +35,14 @@ class Exp(BaseExp):
         self.eval_interval, self.print_interval = 1, 1
         self.basic_lr_per_img = 0.001
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """The ONNX exporter is asked once for each graph: `tests/tracing.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.onnx.export", tracing.remembered)
+        yield
 
 
 @pytest.fixture(scope="session")

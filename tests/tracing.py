@@ -1,0 +1,35 @@
+"""`torch.onnx.export`, remembered: tracing takes seconds, and many tests need the same graphs."""
+
+import hashlib
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_trace = torch.onnx.export
+_known: dict[str, bytes] = {}
+
+
+def remembered(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> SimpleNamespace:
+    """What the exporter answers; for equal networks, input shapes and options it is asked once."""
+    import onnx  # an extra: imported where it is used
+
+    key = _key(module, inputs, options)
+    if key not in _known:
+        _known[key] = _trace(module, inputs, **options).model_proto.SerializeToString()
+    return SimpleNamespace(model_proto=onnx.load_from_string(_known[key]))
+
+
+def _key(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> str:
+    """Everything that the answer depends on: layers and their attributes, weights, the call."""
+    attributes = [
+        (name, type(part).__qualname__, {k: v for k, v in vars(part).items() if k[0] != "_"})
+        for name, part in module.named_modules()
+    ]
+    shapes = [(tuple(tensor.shape), tensor.dtype) for tensor in inputs]
+    digest = hashlib.sha256(repr((attributes, shapes, options)).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
