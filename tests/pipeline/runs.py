@@ -1,6 +1,5 @@
 """Training runs inside the test process, with their losses recorded."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -14,8 +13,10 @@ def run_training(
 ) -> tuple[list[float], TrainResult | None]:
     """Train; returns the total loss of every batch, and the result.
 
-    stop_after: send this process SIGTERM while the batch of that number is worked on. Keywords of
-    `RunOptions` go there, all others are options of the experiment.
+    stop_after: call this process's handler of SIGTERM while the batch of that number is worked on.
+    (No signal is sent: one that arrives after NNCF has quantised in the same process crashes it.
+    Real signals reach real jobs in `test_processes.py`.) Keywords of `RunOptions` go there, all
+    others are options of the experiment.
     """
     known = {key: options.pop(key) for key in list(options) if key in RunOptions.__annotations__}
     exp = get_exp(exp_file=str(exp_file))
@@ -34,7 +35,7 @@ def run_training(
                 found = super().__call__(predictions, targets)
                 losses.append(float(found["total_loss"].detach()))
                 if stop_after is not None and len(losses) == stop_after:
-                    os.kill(os.getpid(), signal.SIGTERM)
+                    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
                 return found
 
         criterion.__class__ = Recorder
