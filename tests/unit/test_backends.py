@@ -55,8 +55,8 @@ def test_bf16_is_near(ckpt, name):
     images = noise(1, SIZE)
     reference = open_model(ckpt, Runtime(), SIZE).backend(images)
     if name == "openvino":
-        able = pytest.importorskip("openvino").Core().get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
+        able = (
+            pytest.importorskip("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         )
         if "BF16" not in able:  # then it is said, not computed in another precision
             with pytest.raises(UsageError, match="computes in f32 here, not in bf16"):
