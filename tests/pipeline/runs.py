@@ -14,8 +14,7 @@ def run_training(
     """Train; returns the total loss of every batch, and the result.
 
     stop_after: call this process's handler of SIGTERM while the batch of that number is worked on.
-    (No signal is sent: one that arrives after NNCF has quantised in the same process crashes it.
-    Real signals reach real jobs in `test_processes.py`.) Keywords of `RunOptions` go there, all
+    (Real signals reach real jobs in `test_processes.py`.) Keywords of `RunOptions` go there, all
     others are options of the experiment.
     """
     known = {key: options.pop(key) for key in list(options) if key in RunOptions.__annotations__}

@@ -1,5 +1,8 @@
 """Backends from checkpoints and files, and what they refuse."""
 
+import gc
+import signal
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from tests.tiny_models import SIZE, noise, tiny_model
 from yolox.backends import ModelInfo, TorchBackend
 from yolox.backends.base import in_batches, require_extra
 from yolox.backends.onnx_runtime import OnnxRuntimeBackend
+from yolox.backends.open_vino import shared_core
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.errors import ModelError, UsageError
@@ -55,9 +59,7 @@ def test_bf16_is_near(ckpt, name):
     images = noise(1, SIZE)
     reference = open_model(ckpt, Runtime(), SIZE).backend(images)
     if name == "openvino":
-        able = (
-            pytest.importorskip("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        )
+        able = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if "BF16" not in able:  # then it is said, not computed in another precision
             with pytest.raises(UsageError, match="computes in f32 here, not in bf16"):
                 open_model(ckpt, Runtime(name, "bf16"), SIZE)
@@ -154,3 +156,17 @@ def test_damaged_metadata_is_named():
         ModelInfo.from_metadata({**good, "yolox.strides": "[8,"}, "x.onnx")
     with pytest.raises(ModelError, match=r"x\.onnx is not a detector"):
         ModelInfo.from_metadata({"author": "somebody"}, "x.onnx")
+
+
+def test_signals_are_handled_after_models_came_and_went(ckpt):
+    first = open_model(ckpt, Runtime("openvino"), SIZE).backend
+    second = open_model(ckpt, Runtime("openvino"), SIZE).backend
+    del first, second  # the older one goes first
+    gc.collect()
+    handled = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: handled.append(number))
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert handled == [signal.SIGTERM]

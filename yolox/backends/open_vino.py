@@ -1,5 +1,6 @@
 """OpenVINO, from an ONNX file or from OpenVINO's own format (.xml with .bin)."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ class OpenVinoBackend(FileBackend):
         threads: int = 0,
         device: str = "CPU",
     ):
-        vino = require_extra("openvino", "openvino")
-        core = vino.Core()
+        core = shared_core()
         model = read_model(core, path)
         self.info = info or ModelInfo.from_metadata(_metadata(model, path), path)
         self.precision = "int8" if self.info.precision == "int8" else precision
@@ -82,6 +82,22 @@ def read_model(core: Any, path: str | Path) -> Any:
         raise ModelError(f"model {path} cannot be read by OpenVINO: {_reason(error)}") from error
 
 
+def shared_core() -> Any:
+    """The process's only `Core`. Raises UsageError for an absent package.
+
+    A second one must not be made: the CPU plugin of each replaces the thread's signal stack, and
+    puts the one before it back when it is freed, which may be gone by then. The next signal
+    (Ctrl-C, a child that ends) would end the process with a segmentation fault.
+    """
+    require_extra("openvino", "openvino")
+    return _core()
+
+
+@cache
+def _core() -> Any:
+    return require_extra("openvino", "openvino").Core()
+
+
 def write_model(vino: Any, model: Any, path: Path, info: ModelInfo) -> None:
     """Write .xml and .bin with the metadata in it."""
     for key, value in info.to_metadata().items():
@@ -91,8 +107,7 @@ def write_model(vino: Any, model: Any, path: Path, info: ModelInfo) -> None:
 
 def read_info(path: str | Path) -> ModelInfo:
     """What an .xml file says about itself. Raises ModelError."""
-    core = require_extra("openvino", "openvino").Core()
-    return ModelInfo.from_metadata(_metadata(read_model(core, path), path), path)
+    return ModelInfo.from_metadata(_metadata(read_model(shared_core(), path), path), path)
 
 
 def _metadata(model: Any, path: str | Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from yolox.backends.base import require_extra
+from yolox.backends.open_vino import shared_core
 from yolox.errors import ModelError
 from yolox.models.complexity import Complexity
 
@@ -79,10 +80,9 @@ def _shapes(onnx: Any, content: Any, size_hw: tuple[int, int]) -> dict[str, list
 
 
 def _vino_size(path: str | Path) -> Complexity:
-    vino = require_extra("openvino", "openvino")
     weights = [
         node.data
-        for node in vino.Core().read_model(str(path)).get_ordered_ops()
+        for node in shared_core().read_model(str(path)).get_ordered_ops()
         if node.get_type_name() == "Constant" and node.data.ndim >= 4
     ]
     params = sum(weight.size for weight in weights)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from yolox.backends.base import ModelInfo, require_extra
 from yolox.backends.onnx_runtime import make_session
-from yolox.backends.open_vino import write_model
+from yolox.backends.open_vino import shared_core, write_model
 from yolox.config import EvalSpec
 from yolox.export.calibration import Ranges, one_by_one
 from yolox.export.layers import Layers, onnx_convolutions, onnx_layers, vino_layers
@@ -132,7 +132,7 @@ class VinoQuantizer(Quantizer):
         self.layers = vino_layers(self._read(), self._modules)
 
     def _read(self) -> Any:
-        return self._vino.Core().read_model(self._bytes, b"")
+        return shared_core().read_model(self._bytes, b"")
 
     def write(self, path: Path, float_layers: Sequence[str]) -> None:
         """Write an .xml file and the .bin beside it."""
@@ -162,7 +162,7 @@ def make_quantizer(
 def convert_to_vino(content: Any, info: ModelInfo, path: Path) -> None:
     """Write a float graph in OpenVINO's format: an .xml file and the .bin beside it."""
     vino = require_extra("openvino", "openvino")
-    write_model(vino, vino.Core().read_model(content.SerializeToString(), b""), path, info)
+    write_model(vino, shared_core().read_model(content.SerializeToString(), b""), path, info)
 
 
 @contextmanager
