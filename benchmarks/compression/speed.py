@@ -3,12 +3,14 @@
     python benchmarks/compression/speed.py --out YOLOX_outputs/speed yolox-m 640
     python tools/benchmark.py YOLOX_outputs/speed/yolox-m/*.pth --backend torch onnxruntime
 
-The first command writes checkpoints: dense, and half of the parameters and MACs with the kept
-channels not rounded, rounded to 8 and to 16, and half of the parameters alone, from the deepest
-layers. The second measures them, each in a process of its own, in turns.
+The first command writes checkpoints: dense, and half of the parameters and of the MACs (at most) as
+the shipped recipes rank channels, the kept ones not rounded, rounded to 8 and to 16; the same share
+of every group instead; and half of the parameters alone. The second measures them, each in a
+process of its own, in turns. Criterion l2: with random weights one is as good as the other.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,11 +23,14 @@ from yolox.engine import checkpoint
 from yolox.exp import get_exp
 from yolox.models.channels import cut_channels
 
+HALF = PruneStep(params=0.5, macs=0.5, criterion="l2")
 STEPS = {
-    "half": PruneStep(params=0.5, macs=0.5, criterion="l2", ranking="layer", round_to=1),
-    "half-by-8": PruneStep(params=0.5, macs=0.5, criterion="l2", ranking="layer", round_to=8),
-    "half-by-16": PruneStep(params=0.5, macs=0.5, criterion="l2", ranking="layer", round_to=16),
-    "half-params-deep": PruneStep(params=0.5, criterion="l2", ranking="per_cost", round_to=16),
+    "half": replace(HALF, round_to=1),
+    "half-by-8": replace(HALF, round_to=8),
+    "half-by-16": replace(HALF, round_to=16),
+    "half-uniform-by-8": replace(HALF, ranking="layer", round_to=8),
+    "half-uniform-by-16": replace(HALF, ranking="layer", round_to=16),
+    "half-params-alone": replace(HALF, macs=None),
 }
 
 

@@ -12,8 +12,7 @@ from yolox.backends import Backend, TorchBackend
 from yolox.engine import checkpoint
 from yolox.eval.bootstrap import Interval, ap_interval
 from yolox.eval.coco_ap import ground_truth
-from yolox.eval.evaluate import evaluate, without_nan
-from yolox.eval.predict import PredictOptions
+from yolox.eval.evaluate import evaluate_alone, without_nan
 from yolox.exp import Exp
 from yolox.export.open import describe
 from yolox.models.complexity import complexity
@@ -82,10 +81,8 @@ def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[
 
 
 def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp, resamples: int) -> None:
-    options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
     dataset = exp.get_eval_dataset()
-    found = evaluate(backend, dataset, exp.test_size, 16, options)
-    assert found is not None  # a single process is rank 0
+    found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers)
     stage.AP, stage.AP50 = found.metrics.AP, found.metrics.AP50
     if resamples:
         interval: Interval = ap_interval(ground_truth(dataset), found.results, resamples)

@@ -20,8 +20,7 @@ from yolox.config import one_of
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
 from yolox.errors import DataError
-from yolox.eval.evaluate import evaluate
-from yolox.eval.predict import PredictOptions
+from yolox.eval.evaluate import evaluate_alone
 from yolox.export.open import describe
 from yolox.files import file_hash, text_hash, write_json
 
@@ -32,7 +31,6 @@ METRICS = {  # as the outputs name them
 }
 RATIOS = (0.125, 0.25, 0.5, 0.75)
 SOLVED_ON = 64  # images on which readers are solved anew, at least
-BATCH = 16  # of the evaluation
 FILE = "sensitivity.json"
 
 Curves = dict[str, Curve]  # by group name
@@ -112,11 +110,12 @@ def _ap_drop(bench: Bench, model: nn.Module) -> Damage:
     dataset = exp.get_eval_dataset()
     content = checkpoint.read(bench.job.ckpt)
     info = describe(checkpoint.restore_content(content, bench.job.ckpt, exp.detector_spec()))
-    options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
 
     def ap() -> float:
-        found = evaluate(TorchBackend(model, info, device), dataset, exp.test_size, BATCH, options)
-        assert found is not None  # a single process is rank 0
+        backend = TorchBackend(model, info, device)
+        found = evaluate_alone(
+            backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers
+        )
         return found.metrics.AP
 
     dense = ap()

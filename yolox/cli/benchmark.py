@@ -22,10 +22,7 @@ from yolox.cli.common import INTERRUPTED, Parser, load_experiment
 from yolox.data.coco import CocoDataset
 from yolox.engine.launch import pick_device
 from yolox.errors import UsageError, YoloxError
-from yolox.eval.evaluate import evaluate
-from yolox.eval.predict import PredictOptions
-
-AP_BATCH = 8
+from yolox.eval.evaluate import evaluate_alone
 
 
 def make_parser() -> Parser:
@@ -151,11 +148,10 @@ def _accuracy(args: Namespace, plan: Plan, case: Case, dataset: CocoDataset) -> 
     assert exp is not None  # it has a data set
     try:
         backend = open_order(order_of(case, plan, str(pick_device(args.device))))
-        options = PredictOptions(exp.eval_spec(), workers=exp.data_num_workers)
-        batch = backend.info.batch or AP_BATCH
-        found = evaluate(backend, dataset, case.model.size_hw, batch, options)
+        found = evaluate_alone(
+            backend, dataset, case.model.size_hw, exp.eval_spec(), exp.data_num_workers
+        )
     except YoloxError as error:
         logger.error("{}: no AP: {}", case.title, error)
         return None
-    assert found is not None  # one process
     return found.metrics.AP

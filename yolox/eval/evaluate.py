@@ -5,10 +5,13 @@ from typing import Any
 
 from yolox import dist
 from yolox.backends import Backend
+from yolox.config import EvalSpec
 from yolox.data.coco import CocoDataset
 from yolox.eval.coco_ap import CocoMetrics, coco_metrics, ground_truth, to_coco
 from yolox.eval.predict import Detections, PredictOptions, Timing, predict, square_batches
 from yolox.models.complexity import Complexity
+
+BATCH = 16  # images, where nobody asks for another number
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,20 @@ def evaluate(
     results = to_coco(found, [record.id for record in dataset.images], dataset.category_ids)
     metrics = coco_metrics(ground_truth(dataset), results)
     return Evaluation(metrics, merged_timing([t for _, t in parts]).per_image_ms(), results)
+
+
+def evaluate_alone(
+    backend: Backend,
+    dataset: CocoDataset,
+    size_hw: tuple[int, int],
+    eval_spec: EvalSpec,
+    workers: int,
+) -> Evaluation:
+    """Evaluate on all images in a process that belongs to no group."""
+    options = PredictOptions(eval_spec, workers=workers)
+    found = evaluate(backend, dataset, size_hw, backend.info.batch or BATCH, options)
+    assert found is not None  # rank 0
+    return found
 
 
 def merged_timing(timings: list[Timing]) -> Timing:

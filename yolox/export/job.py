@@ -17,9 +17,9 @@ from yolox.config import EvalSpec
 from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.errors import DataError, ExportError, UsageError
-from yolox.eval.evaluate import evaluate
+from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.latency import latency_ms
-from yolox.eval.predict import ImageSource, PredictOptions
+from yolox.eval.predict import ImageSource
 from yolox.exp import Exp
 from yolox.export.calibration import (
     FEWEST,
@@ -37,7 +37,6 @@ from yolox.export.sensitivity import layer_damage
 from yolox.files import file_hash
 from yolox.models.fuse import fuse
 
-BATCH = 8  # of evaluations
 COMPARED_IMAGES = 8
 VINO = ".xml"
 
@@ -243,14 +242,12 @@ def _proof(job: Job, source: Source, work: Path, images: Tensor) -> dict[str, An
 
 def _measure(job: Job) -> Callable[[Backend], float]:
     """AP of a backend on the experiment's validation set."""
-    dataset, options = (
-        job.exp.get_eval_dataset(),
-        PredictOptions(job.eval_spec(), workers=job.exp.data_num_workers),
-    )
+    exp, dataset = job.exp, job.exp.get_eval_dataset()
 
     def measure(backend: Backend) -> float:
-        found = evaluate(backend, dataset, job.exp.test_size, backend.info.batch or BATCH, options)
-        assert found is not None  # an export runs in one process
+        found = evaluate_alone(
+            backend, dataset, exp.test_size, job.eval_spec(), exp.data_num_workers
+        )
         return found.metrics.AP
 
     return measure
