@@ -13,7 +13,7 @@ from loguru import logger
 
 from compress.choose.plan import PruneStep
 from compress.fit.adapt import AdaptStep, Student, adapt
-from compress.flow.job import Bench
+from compress.flow.job import Bench, require_input_kept
 from compress.flow.recipe import Recipe
 from compress.flow.student import fitting, load_student
 from compress.prune import job_parser, named_job
@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     step = _step(args)
     bench = Bench(named_job(args, Recipe(prune=PruneStep(params=0.5), adapt=step)))
     path = Path(args.ckpt)
+    for given in filter(None, (path, args.dense)):
+        require_input_kept(given, bench.job.out, ["adapt"])
     if args.dense:
         content, student = load_student(bench, path, Path(args.dense))
     else:

@@ -1,9 +1,9 @@
 """The whole compression in one command: `python compress/prune.py --ckpt best_ckpt.pth`.
 
-Mask, plan, prune, adapt, recover, merge, evaluate, as a recipe says; without one, half of the
-parameters are cut and the rest is adapted. Ends with a table of every stage. A run that was
-interrupted goes on where it stopped. The experiment is the one that made the checkpoint; trailing
-KEY VALUE pairs set its options.
+Mask, plan, prune, adapt, recover, merge, evaluate, as a recipe says; without one, the model is cut
+until at most half of its parameters and half of its MACs are left, and the rest is adapted. Ends
+with a table of every stage. A run that was interrupted goes on where it stopped. The experiment is
+the one that made the checkpoint; trailing KEY VALUE pairs set its options.
 """
 
 from argparse import Namespace
@@ -14,7 +14,7 @@ from compress.choose.masks import MaskStep
 from compress.choose.plan import BUDGETS
 from compress.flow.job import STAGES, Job
 from compress.flow.pipeline import compress
-from compress.flow.recipe import Recipe, half_the_parameters, load_recipe, with_overrides
+from compress.flow.recipe import Recipe, half_the_model, load_recipe, with_overrides
 from yolox.backends import BACKENDS
 from yolox.cli.common import Parser, add_experiment, load_experiment, run
 from yolox.engine.launch import pick_device
@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         "--resamples", type=int, default=200, help="of the images, for AP's interval (0: none)"
     )
     args = parser.parse(argv)
+    if args.resamples < 0:
+        raise UsageError(f"--resamples {args.resamples} is negative")
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
     recipe = with_overrides(recipe, args.share, _budgets(args), not args.no_recover)
     job = named_job(args, recipe)
@@ -90,7 +92,7 @@ def _without_recipe(args: Namespace) -> Recipe:
     """Only masks where only --share is given, else half of the parameters, or what is named."""
     if args.share is not None and not _budgets(args):
         return Recipe(mask=MaskStep())
-    return half_the_parameters()
+    return half_the_model()
 
 
 def _budgets(args: Namespace) -> dict[str, float]:

@@ -7,6 +7,7 @@ from compress.flow.measure import Stage
 from compress.flow.report import stage_table
 from yolox.cli.common import Parser, run
 from yolox.data.coco import load_json
+from yolox.errors import DataError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,7 +15,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("compress/report.py", description=__doc__)
     parser.add_argument("report", type=Path)
     args = parser.parse(argv)
-    stages = [Stage(**row) for row in load_json(args.report)["stages"]]
+    try:
+        stages = [Stage(**row) for row in load_json(args.report)["stages"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{args.report} is not a compression report: {error!r}") from error
     sys.stdout.write(stage_table(stages) + "\n")
     return 0
 

@@ -33,7 +33,7 @@ def _require(condition: bool, message: str) -> None:
 def one_of(key: str, value: str, known: Sequence[str]) -> None:
     """Raises ValueError naming the key, the value, the known ones and the nearest."""
     _require(
-        value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(value, known)}"
+        value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(str(value), known)}"
     )
 
 
@@ -270,7 +270,7 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     known = {field.name: field for field in fields(kind)}
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{nearest(key, list(known))}")
+            raise UsageError(f"{where}: unknown key {key!r}{nearest(str(key), list(known))}")
     ready = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     try:
         return kind(**ready)

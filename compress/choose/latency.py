@@ -67,9 +67,7 @@ class Stopwatch:
         self, dense: nn.Module, info: ModelInfo, step: PruneStep, size_hw: tuple[int, int],
         device: torch.device,
     ):  # fmt: skip
-        missing = missing_packages(step.backend)
-        if missing:
-            raise UsageError(f"backend {step.backend} needs {' and '.join(missing)}, not installed")
+        require_backend(step.backend)
         self._info, self._size_hw = info, size_hw
         self._runtime = Runtime(step.backend, device=device)
         self._scratch, self._numbers = Scratch(), count()
@@ -132,6 +130,13 @@ class _Paced:
     def close(self) -> None:
         """End the process, if it has one."""
         self._timer.close()
+
+
+def require_backend(name: str) -> None:
+    """Raises UsageError where a backend's packages are not installed."""
+    missing = missing_packages(name)
+    if missing:
+        raise UsageError(f"backend {name} needs {' and '.join(missing)}, not installed")
 
 
 def plan_for_latency(
@@ -262,6 +267,8 @@ def misses(found: Timed, step: PruneStep) -> str:
     reached = found.ratio if name == "latency" else found.ms
     if abs(reached / budget - 1) <= TOLERANCE:
         return ""
+    if found.plan.macs_left == 1:
+        return f"nothing to cut: the dense model takes {found.ms:.1f} ms, {name} {budget:g} is more"
     return (
         f"the latency budget was not met: {name} {reached:.3f} was reached, {budget:g} asked for "
         f"({found.ms:.1f} ms, dense {found.dense_ms:.1f} ms)"

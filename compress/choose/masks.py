@@ -16,6 +16,7 @@ from compress.fit.images import CalibrationImages
 from compress.fit.moments import spreads
 from compress.scores.sensitivity import SENSITIVITY_IMAGES, layer_weights
 from compress.scores.weights import CRITERIA, LOOKING, Criterion, Seen
+from compress.structure.groups import warn_of_unused
 from yolox.config import one_of
 from yolox.errors import ModelError
 
@@ -60,7 +61,7 @@ def maskable_weights(model: nn.Module, exclude: Sequence[str] = EXCLUDED) -> dic
     Raises ModelError where none is left.
     """
     found = {
-        name: parameter.detach()
+        name: parameter.detach().cpu()
         for name, parameter in model.named_parameters()
         if parameter.dim() == 4 and not any(word in name for word in exclude)
     }
@@ -77,6 +78,7 @@ def draw_masks(
     batches: calibration images at the size that the model will run at.
     """
     weights = maskable_weights(model, step.exclude)
+    warn_of_unused(step.exclude, [name for name, _ in model.named_parameters()])
     criterion: Criterion = CRITERIA[step.criterion]
     layers = [name.removesuffix(".weight") for name in weights]
     seen = None

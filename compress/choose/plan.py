@@ -115,7 +115,8 @@ class Planner:
 
     Units leave in the order of their rank; counts are rounded after that, so that whatever is
     measured of a plan holds for the model that is made. curves: by group, for the ranking
-    'sensitivity' alone.
+    'sensitivity' alone. whole: the groups' sizes before anything was cut, which floor and multiples
+    are counted in (default: their sizes).
     """
 
     def __init__(
@@ -124,12 +125,15 @@ class Planner:
         scores: Scores,
         step: PruneStep,
         curves: Mapping[str, Curve] | None = None,
+        whole: Mapping[str, int] | None = None,
     ):
         self.groups, self._step, self._curves = groups, step, curves or {}
         self._model = CostModel(groups)
         self.dense = self._model.dense()
-        self._steps = _multiples(self._model.sizes, step)
-        self._least = _least(self._model.sizes, step)
+        sizes = whole or {group.name: group.size for group in groups.groups}
+        before = np.array([sizes[group.name] for group in groups.groups])
+        self._steps = _multiples(before, step)
+        self._least = np.minimum(_least(before, step), self._model.sizes)
         self._orders = [
             np.argsort(scores[group.name].double().numpy(), kind="stable")
             for group in groups.groups

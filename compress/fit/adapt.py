@@ -7,7 +7,8 @@ size that the model will run at (FixRes, Touvron 2019).
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +24,15 @@ from compress.fit.moments import (
     weight_rows,
 )
 from compress.fit.replay import Replay
-from compress.structure.trace import Trace
+from compress.structure.trace import Layer, Trace
+from yolox.errors import DataError
 from yolox.models.channels import Channels
 
 Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at every call
 
 CHUNK_BYTES = 256e6  # of the systems that are solved at once
 LEAST_VARIANCE = 1e-12
+LEAST_GAIN = 1e-6  # of a batch norm, below which nothing is known of the scale before it
 FEW_SAMPLES = 1.0  # of the ridge, for as many unknowns as samples: so that few images do no harm
 
 
@@ -51,8 +54,8 @@ class AdaptStep:
     def __post_init__(self) -> None:
         if self.images < 1:
             raise ValueError(f"images {self.images} is not positive")
-        if self.ridge <= 0:
-            raise ValueError(f"ridge {self.ridge} is not positive")
+        if not 0 < self.ridge < math.inf:
+            raise ValueError(f"ridge {self.ridge} is not a positive number")
 
     @property
     def looks(self) -> bool:
@@ -142,7 +145,8 @@ def least_squares(
     """A copy of the student whose convolutions answer as closely as they can to the dense ones.
 
     Layers of the same depth are solved together, from one pass over the images; each reads what
-    the layers before it, solved already, send.
+    the layers before it, solved already, send. Their batch norms become the dense model's, since it
+    is the answers before those that are fitted: a student that was tuned may have others.
     """
     solved = copy.deepcopy(student.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layers = trace.solvable()
@@ -157,19 +161,38 @@ def least_squares(
         for layer in wave:
             mask = student.masks.get(f"{layer.name}.weight")
             conv = solved.get_submodule(layer.name)
+            _take_scale(student, conv, [solved.get_submodule(norm) for norm in layer.norms], layer)
             constant = resolve(conv, found[layer.name], mask, ridge)
             for norm in layer.norms:
-                _set_mean(student, solved, norm, constant)
+                mean = solved.get_submodule(norm).get_buffer("running_mean")
+                mean.sub_(constant.to(mean))
     return solved
 
 
 @torch.no_grad()
-def _set_mean(student: Student, solved: nn.Module, name: str, constant: Tensor) -> None:
-    """The batch norm after a convolution without a bias takes its constant."""
-    mean = student.dense.get_submodule(name).get_buffer("running_mean").double()
-    kept = student.kept(name, "out")
-    mean = mean if kept is None else mean[kept.to(mean.device)]
-    solved.get_submodule(name).get_buffer("running_mean").copy_(mean - constant.to(mean.device))
+def _take_scale(student: Student, conv: Any, norms: Sequence[Any], layer: Layer) -> None:
+    """Give a convolution's batch norms the dense model's values, and its weights their scale.
+
+    What the layers send stays the same but for a constant, so that the weights are near the
+    solution: the ridge draws towards them.
+    """
+    for number, (name, norm) in enumerate(zip(layer.norms, norms, strict=True)):
+        dense: Any = student.dense.get_submodule(name)
+        kept = student.kept(name, "out")
+        before = _gain(norm)
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            value = getattr(dense, key).detach()
+            getattr(norm, key).copy_(value if kept is None else value[kept.to(value.device)])
+        after = _gain(norm)
+        if number == 0:
+            ratio = torch.where(after.abs() > LEAST_GAIN, before / after, 1.0)
+            conv.weight.mul_(ratio.to(conv.weight.dtype)[:, None, None, None])
+
+
+def _gain(norm: Any) -> Tensor:
+    """What a batch norm multiplies each channel by."""
+    gain: Tensor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return gain
 
 
 @torch.no_grad()
@@ -220,7 +243,10 @@ def solve_within(system: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
 
 
 def recalibrate(model: nn.Module, batches: Batches) -> nn.Module:
-    """A copy whose batch-norm statistics are those of the given images."""
+    """A copy whose batch-norm statistics are those of the given images.
+
+    Raises DataError where they are too few values to have any.
+    """
     fresh = copy.deepcopy(model).eval()
     norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -231,7 +257,10 @@ def recalibrate(model: nn.Module, batches: Batches) -> nn.Module:
     run: Callable[[Tensor], Any] = getattr(fresh, "raw", fresh)
     with torch.no_grad():
         for images in batches():
-            run(images.contiguous(memory_format=torch.channels_last))
+            try:
+                run(images.contiguous(memory_format=torch.channels_last))
+            except ValueError as error:
+                raise DataError(f"batch norms cannot be estimated: {error}") from error
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return fresh.eval()

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from loguru import logger
 
-from compress.flow.job import DENSE, Bench
+from compress.flow.job import DENSE, PLAN, Bench, checkpoints
 from compress.flow.ledger import Files, Ledger
 from compress.flow.measure import Measuring, Stage, measure_stages
 from compress.flow.page import Bar, Picture, picture_pairs, write_page
@@ -20,9 +20,8 @@ from yolox.models.fuse import fuse
 def evaluate_stage(bench: Bench, ledger: Ledger, files: Files) -> list[Stage]:
     """Measure every checkpoint and write `report.json` and `report.html`."""
     job = bench.job
-    paths = {name: path for name, path in files.items() if path.suffix == ".pth"}
     how = Measuring(job.options.device, job.backends, job.evaluated, job.resamples)
-    stages = measure_stages(paths, job.exp, how)
+    stages = measure_stages(checkpoints(files), job.exp, how)
     facts = {
         "recipe": asdict(job.recipe),
         "exp": {"name": job.exp.exp_name, "options": job.exp.options()},
@@ -38,8 +37,8 @@ def evaluate_stage(bench: Bench, ledger: Ledger, files: Files) -> list[Stage]:
 
 def _bars(files: Files) -> list[Bar]:
     """Channels kept of each group, or weights kept of each masked layer."""
-    if "plan" in files:
-        groups = load_json(files["plan"])["groups"]
+    if PLAN in files:
+        groups = load_json(files[PLAN])["groups"]
         return [Bar(g["name"], len(g["kept"]), g["size"]) for g in groups]
     masks = checkpoint.read(files["masked"])["masks"]
     return [Bar(name, int(mask.sum()), mask.numel()) for name, mask in masks.items()]

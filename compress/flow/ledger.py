@@ -33,9 +33,10 @@ class Ledger:
         self._notes: dict[str, Any] = {}
         if self._path.is_file():
             try:
-                self._notes = dict(load_json(self._path))
-            except DataError as error:
-                logger.warning("{}: all stages are done anew", error)
+                self._notes = _sound(load_json(self._path))
+            except (DataError, KeyError, TypeError) as error:
+                logger.warning("{} ({!r}): all stages are done anew", self._path, error)
+        self._taken: list[str] = []
 
     def run(self, name: str, inputs: Mapping[str, Any], work: Callable[[bool], Files]) -> Files:
         """Do a stage, or take what it wrote before.
@@ -43,6 +44,7 @@ class Ledger:
         work(begun) does it; begun: it was started before with the same inputs and not finished.
         """
         given = text_hash(dict(inputs))
+        self._taken.append(name)
         noted = self._notes.get(name, {})
         if name not in self._again and noted.get("inputs") == given:
             kept = self._unchanged(noted)
@@ -61,13 +63,16 @@ class Ledger:
                 for key, path in files.items()
             },
             "seconds": round(time.perf_counter() - start, 2),
-            "peak_mb": round(peak_memory_mb(CPU), 1),
+            "peak_mb_so_far": round(peak_memory_mb(CPU), 1),
         })  # fmt: skip
         return files
 
     def notes(self) -> dict[str, Any]:
-        """Everything that is noted, by stage."""
-        return self._notes
+        """What is noted of this run's stages.
+
+        peak_mb_so_far: MiB, of the process that did the stage, from its start on.
+        """
+        return {name: self._notes[name] for name in self._taken}
 
     def _note(self, name: str, note: dict[str, Any]) -> None:
         self._notes[name] = note
@@ -85,3 +90,12 @@ class Ledger:
                 return None
             files[key] = path
         return files
+
+
+def _sound(notes: Any) -> dict[str, Any]:
+    """Notes of the form that `Ledger` writes. Raises KeyError or TypeError for others."""
+    for note in notes.values() if isinstance(notes, dict) else [notes]:
+        files = note.get("files", {}) if isinstance(note, dict) else None
+        if files is None or any(not {"path", "sha256"} <= set(file) for file in files.values()):
+            raise TypeError("not what a ledger writes")
+    return dict(notes)

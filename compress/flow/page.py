@@ -81,7 +81,7 @@ def write_page(
         bars_title=f"{what} kept",
         pairs=pairs,
         run_rows=[
-            (name, f"{run['seconds']:.1f}", f"{run['peak_mb']:.0f}")
+            (name, f"{run['seconds']:.1f}", f"{run['peak_mb_so_far']:.0f}")
             for name, run in content["runs"].items()
             if "seconds" in run
         ],

@@ -10,8 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from compress.choose.latency import require_backend
 from compress.flow.evaluate import evaluate_stage
-from compress.flow.job import DENSE, STAGES, Bench, Job
+from compress.flow.job import DENSE, PLAN, STAGES, Bench, Job, checkpoints, require_input_kept
 from compress.flow.ledger import Files, Ledger
 from compress.flow.measure import Stage
 from compress.flow.planning import plan_stage
@@ -24,6 +27,7 @@ from compress.flow.stages import (
     recover_stage,
     tuned,
 )
+from yolox.errors import UsageError
 from yolox.files import file_hash
 
 WORK: dict[str, Callable[[Bench, Files, bool], Files]] = {
@@ -49,6 +53,14 @@ def compress(job: Job) -> list[Stage]:
 
 def _check(bench: Bench) -> None:
     job, recipe = bench.job, bench.recipe
+    asked = _wanted(recipe, job.until)
+    if not asked:
+        raise UsageError(f"--until {job.until}: the recipe has none of the stages up to there")
+    require_input_kept(job.ckpt, job.out, asked)
+    if job.start and STAGES.index(job.start) > STAGES.index(job.until):
+        raise UsageError(f"--from {job.start} comes after --until {job.until}")
+    if recipe.prune is not None and recipe.prune.is_latency:
+        require_backend(recipe.prune.backend)
     if job.evaluated and job.until == "evaluate":
         job.exp.get_eval_dataset()
     if any(step is not None and step.looks for step in (recipe.mask, recipe.prune, recipe.adapt)):
@@ -70,21 +82,24 @@ def _wanted(recipe: Recipe, until: str) -> list[str]:
 def _inputs(bench: Bench, name: str, files: Files) -> dict[str, Any]:
     """Everything that the result of a stage depends on."""
     given: dict[str, Any] = {
-        "files": {key: file_hash(path) for key, path in files.items() if path.suffix == ".pth"},
+        "files": {key: file_hash(path) for key, path in checkpoints(files).items()},
         "test_size": list(bench.exp.test_size),
     }
     recipe = asdict(bench.recipe)
     if name in ("mask", "plan", "adapt"):
-        source = bench.job.calibration or bench.exp.options()
-        given |= {"calibration": source, "mask": recipe["mask"]}
+        given |= {"data": bench.data_facts, "exp": bench.exp.options(), "mask": recipe["mask"]}
     if name in ("plan", "prune"):
         given |= {"prune": recipe["prune"]}
+    if name == "plan" and bench.recipe.prune is not None and bench.recipe.prune.is_latency:
+        given |= {"device": str(bench.job.options.device), "threads": torch.get_num_threads()}
     if name == "prune":
-        given |= {"plan": file_hash(files["plan"])}
+        given |= {"plan": file_hash(files[PLAN]), "adapted": bench.recipe.adapt is not None}
     if name in ("adapt", "recover", "merge"):
         given |= {name: recipe[name]}
     if name == "recover":
-        options = bench.job.options
+        options, teacher = bench.job.options, recipe["recover"].get("teacher")
+        if teacher not in (None, DENSE):
+            given |= {"teacher": file_hash(teacher)}
         given |= {"batch": options.batch_size, "precision": options.precision}
         given |= {"exp": bench.exp.options()}
     return given

@@ -12,7 +12,7 @@ from compress.choose.latency import Stopwatch, misses, plan_for_latency
 from compress.choose.plan import Plan, Planner, PruneStep, require_reachable
 from compress.fit.adapt import Student, least_squares
 from compress.flow.gradients import loss_gradients
-from compress.flow.job import DENSE, Bench
+from compress.flow.job import DENSE, PLAN, Bench
 from compress.flow.ledger import Files
 from compress.flow.sensitivity import Curves, SensitivityStep, measured_curves
 from compress.scores.channels import CHANNEL_CRITERIA, Evidence, Scores
@@ -23,6 +23,7 @@ from compress.structure.groups import (
     group_table,
     kept_channels,
     kept_units,
+    warn_of_unused,
 )
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
@@ -41,8 +42,10 @@ def plan_stage(bench: Bench, files: Files, begun: bool) -> Files:
     step = bench.recipe.prune
     assert step is not None
     content, model = bench.load(files[DENSE])
-    masks = checkpoint.read(files["masked"])["masks"] if "masked" in files else {}
+    masked = checkpoint.read(files["masked"]) if "masked" in files else content
+    masks = masked.get("masks", {})
     groups = find_groups(model, bench.exp.test_size, step.exclude)
+    warn_of_unused(step.exclude, groups.trace.layers)
     facts: dict[str, float] = {}
     failure = ""
     if step.is_latency:
@@ -57,15 +60,15 @@ def plan_stage(bench: Bench, files: Files, begun: bool) -> Files:
         plan, failure = timed.plan, misses(timed, step)
     else:
         plan = _plan_in_rounds(bench, model, groups, masks)
-    target = bench.job.out / "plan.json"
-    write_json(target, _plan_json(plan, groups, step, facts), indent=2)
     logger.info(
         "plan: {:.1%} of the parameters, {:.1%} of the MACs\n{}",
         plan.params_left, plan.macs_left, group_table(groups, plan.kept),
     )  # fmt: skip
     if failure:
         raise YoloxError(failure)
-    return {"plan": target}
+    target = bench.job.out / "plan.json"
+    write_json(target, _plan_json(plan, groups, step, facts), indent=2)
+    return {PLAN: target}
 
 
 def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Plan:
@@ -74,13 +77,14 @@ def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks
     assert step is not None
     require_reachable(groups, step)
     dense = CostModel(groups).dense()
+    sizes = {group.name: group.size for group in groups.groups}
     channels: dict[str, dict[str, list[int]]] = {}
     current, small = model, groups
     curves = _curves(bench, model, groups)
     for number in range(1, step.rounds + 1):
         now = _shares_of_round(step, number, dense, CostModel(small).dense())
         scores = _scores(bench, current, small, cut_masks(masks, model, channels))
-        plan = Planner(small, scores, replace(step, **now), curves).within(now)
+        plan = Planner(small, scores, replace(step, **now), curves, sizes).within(now)
         channels = compose(channels, kept_channels(small, plan.kept))
         if number < step.rounds:
             student = Student(cut_channels(model, channels), model, channels, {})

@@ -42,8 +42,8 @@ SECTIONS: dict[str, type[Any]] = {
 }  # fmt: skip
 
 
-def half_the_parameters() -> Recipe:
-    """What is done where no recipe is named: `configs/half_params.yaml` without its recovery."""
+def half_the_model() -> Recipe:
+    """Half of the parameters and of the MACs: `configs/half_params.yaml` without its recovery."""
     return Recipe(prune=PruneStep(params=0.5, macs=0.5))
 
 

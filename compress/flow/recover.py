@@ -1,6 +1,7 @@
 """Recovery: the normal trainer on a masked or pruned checkpoint. There is no second loop."""
 
 import copy
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +32,13 @@ def tuning_experiment(exp: Exp, tune: Mapping[str, Any], out: Path) -> Exp:
 def recover(tuned: Exp, source: Path, options: RunOptions, begun: bool) -> Path:
     """Fine-tune a checkpoint; returns the best one, whose masks and channels are the source's.
 
-    begun: an earlier try was interrupted; it goes on from its last checkpoint, if it has one.
+    begun: an earlier try was interrupted; it goes on from its last checkpoint, if it has one. What
+    other tries left is deleted.
     """
-    resume = begun and (Path(tuned.output_dir) / FOLDER / "latest_ckpt.pth").is_file()
+    folder = Path(tuned.output_dir) / FOLDER
+    if not begun:
+        shutil.rmtree(folder, ignore_errors=True)
+    resume = begun and (folder / "latest_ckpt.pth").is_file()
     start = None if resume else str(source)
     result = train(tuned, replace(options, ckpt=start, resume=resume))
     return result.folder / "best_ckpt.pth"
@@ -44,7 +49,7 @@ def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:
     known = option_types(exp)
     for key, value in values.items():
         if key not in known:
-            raise UsageError(f"{where}: unknown option {key!r}{nearest(key, list(known))}")
+            raise UsageError(f"{where}: unknown option {key!r}{nearest(str(key), list(known))}")
         value = tuple(value) if isinstance(value, list) else value
         check_value(f"{where}.{key}", value, known[key])
         setattr(exp, key, value)

@@ -13,7 +13,7 @@ from compress.flow.job import Bench
 from compress.structure.groups import find_groups
 from compress.structure.trace import Trace
 from yolox.errors import ModelError
-from yolox.models.channels import Channels, cut_channels
+from yolox.models.channels import cut_channels, relative_channels
 
 # Cosine between convolution weights of a model and of what it was made from: 0 +- 0.02 for models
 # that have nothing to do with each other, whereas tuning and adaptation change weights by degrees.
@@ -47,23 +47,6 @@ def fitting(
     """
     images = bench.images(step.images) if step.looks else None
     return find_groups(student.dense, bench.exp.test_size).trace, images
-
-
-def relative_channels(before: Channels, after: Channels) -> Channels:
-    """The channels of a pruned model, counted in the model that it was made from.
-
-    Raises ModelError where they are none of that model's.
-    """
-    relative: dict[str, dict[str, list[int]]] = {}
-    for layer, sides in after.items():
-        for side, kept in sides.items():
-            had = before.get(layer, {}).get(side)
-            place = None if had is None else {channel: i for i, channel in enumerate(had)}
-            if place is not None and not set(kept) <= set(place):
-                raise ModelError(f"{layer} has channels that the other has not")
-            own = list(kept) if place is None else [place[channel] for channel in kept]
-            relative.setdefault(layer, {})[side] = own
-    return relative
 
 
 def _require_alike(cut: nn.Module, model: nn.Module) -> None:

@@ -78,7 +78,8 @@ def taylor(evidence: Evidence) -> Scores:
     def change(member: Member) -> Tensor:
         return sum(
             (
-                _vector(evidence.model, member, key) * gradients[f"{member.layer}.{key}"].double()
+                _vector(evidence.model, member, key)
+                * gradients[f"{member.layer}.{key}"].double().cpu()
                 for key in ("weight", "bias")
             ),
             start=torch.zeros(()),
@@ -131,10 +132,10 @@ def _over_weights(evidence: Evidence, power: Callable[[Tensor], Tensor]) -> Scor
         layer = evidence.model.get_submodule(member.layer)
         found = power(layer.get_parameter("weight").detach().double())
         mask = evidence.masks.get(f"{member.layer}.weight")
-        found = found if mask is None else found * mask
+        found = found if mask is None else found * mask.to(found.device)
         first = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
         own = first if member.side == "out" else 1 - first
-        return found.sum([dim for dim in range(found.dim()) if dim != own])
+        return found.sum([dim for dim in range(found.dim()) if dim != own]).cpu()
 
     return {
         group.name: _summed([m for m in group.members if m.kind != "norm"], weight, group)
@@ -143,7 +144,7 @@ def _over_weights(evidence: Evidence, power: Callable[[Tensor], Tensor]) -> Scor
 
 
 def _vector(model: nn.Module, member: Member, key: str) -> Tensor:
-    return model.get_submodule(member.layer).get_parameter(key).detach().double()
+    return model.get_submodule(member.layer).get_parameter(key).detach().double().cpu()
 
 
 def _summed(

@@ -69,7 +69,7 @@ def activation(weights: Mapping[str, Tensor], seen: Seen | None = None) -> dict[
     scores = {}
     for name, weight in weights.items():
         spread = spreads[name.removesuffix(".weight")]
-        inputs, answers = spread.variances()
+        inputs, answers = (variance.cpu() for variance in spread.variances())
         rows = weight.detach().double().reshape(len(inputs), -1, inputs.shape[-1])
         shares = rows**2 * inputs[:, None, :] / answers[:, :, None].clamp(min=TINY)
         scores[name] = shares.reshape(weight.shape)

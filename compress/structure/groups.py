@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from loguru import logger
 from tabulate import tabulate
 from torch import nn
 
@@ -72,7 +73,7 @@ class Groups:
 
 
 def find_groups(model: nn.Module, size_hw: tuple[int, int], exclude: Sequence[str] = ()) -> Groups:
-    """The channel groups of a model, without those that have an excluded word in a member's name.
+    """The channel groups of a model, without those that have an excluded word in a producer's name.
 
     Raises ModelError where nothing can be cut: the model is fused or frozen, or all is excluded.
     """
@@ -87,6 +88,14 @@ def find_groups(model: nn.Module, size_hw: tuple[int, int], exclude: Sequence[st
         reason = f"all {len(groups)} channel groups are excluded" if groups else "no group is free"
         raise ModelError(f"nothing can be pruned: {reason}")
     return Groups(kept, found)
+
+
+def warn_of_unused(exclude: Sequence[str], names: Iterable[str]) -> None:
+    """A word that leaves nothing out is probably misspelt."""
+    names = list(names)
+    for word in exclude:
+        if not any(word in name for name in names):
+            logger.warning("exclude: {!r} is in no name of this model: nothing is left out", word)
 
 
 def kept_channels(

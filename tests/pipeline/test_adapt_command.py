@@ -105,7 +105,7 @@ def test_constants_alone_need_no_images(adapted, ckpt, pruned, tmp_path, capsys)
     [
         ([], 2, "without --dense only --recalibrate is possible"),
         (["--dense", "DENSE", "--no-fold", "--no-least-squares"], 2, "leaves nothing to do"),
-        (["--dense", "DENSE", "--ridge", "0"], 2, "ridge 0.0 is not positive"),
+        (["--dense", "DENSE", "--ridge", "0"], 2, "ridge 0.0 is not a positive number"),
         (["--dense", "DENSE", "--calibration", "EMPTY"], 3, "holds no image"),
         (["--dense", "/nowhere.pth"], 4, "/nowhere.pth"),
     ],

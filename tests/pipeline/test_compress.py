@@ -1,19 +1,24 @@
 """Compression from end to end: prune, train, resume, prune again, merge, evaluate, export."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
+from compress.adapt import main as adapt_main
 from compress.choose import latency
+from compress.flow import recover
+from compress.mask import main as mask_main
 from compress.prune import main as prune_main
+from compress.report import main as report_main
 from tests.pipeline.runs import error_line, run_training
 from yolox.cli.common import run
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
 from yolox.cli.train import main as train_main
 from yolox.engine import checkpoint
-from yolox.exp import get_exp
+from yolox.exp import exp_of_checkpoint, get_exp
 from yolox.models.complexity import count_parameters
 
 CPU = ("--device", "cpu")
@@ -122,6 +127,147 @@ def test_a_latency_budget_is_met_or_said_not_to_be(ckpt, tmp_path, capsys, out_d
         assert "latency budget was not met" in said
     assert run(prune_main, [*words, "--latency-ms", "0.001"]) == 2
     assert "is the smallest" in error_line(capsys)
+
+
+def masks_of(path):
+    return checkpoint.read(path)["masks"]
+
+
+def test_masks_outlive_pruning_and_masking_again(ckpt, tmp_path, out_dir):
+    def command(main, source, out, *words):
+        words = ["--ckpt", str(source), "--out", str(tmp_path / out), *words, *CPU]
+        assert run(main, [*words, "--calibration", out_dir]) == 0
+
+    command(mask_main, ckpt, "all", "--criterion", "layer", "--share", "0.4", "--exclude")
+    first = tmp_path / "all" / "mask.pth"
+    command(mask_main, first, "again", "--criterion", "layer", "--share", "0.3")
+    again = masks_of(tmp_path / "again" / "mask.pth")
+    for name, mask in masks_of(first).items():
+        assert not again[name][~mask].any(), name
+    recipe = tmp_path / "cut.yaml"
+    recipe.write_text("prune: {params: 0.6, criterion: mask}\nadapt: {images: 4}\n")
+    command(prune_main, first, "cut", "--recipe", str(recipe), *QUICK)
+    content = checkpoint.read(tmp_path / "cut" / "adapted.pth")
+    assert content["masks"].keys() == masks_of(first).keys()
+    for name, mask in content["masks"].items():
+        assert not content["model"][name][~mask].any(), name
+        assert mask.float().mean() < 0.95, name
+
+
+def test_masks_and_channels_without_adaptation(ckpt, tmp_path, out_dir):
+    recipe, out = tmp_path / "both.yaml", tmp_path / "both"
+    recipe.write_text(
+        "mask: {share: 0.4, criterion: layer}\nprune: {params: 0.6, criterion: l2}\nadapt:\n"
+    )
+    words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), *QUICK, *CPU]
+    assert run(prune_main, [*words, "--calibration", out_dir]) == 0
+    dense, pruned, merged = json.loads((out / "report.json").read_text())["stages"][1:]
+    assert pruned["params"] < 0.62 * dense["params"]
+    assert pruned["nonzero_params"] < 0.85 * pruned["params"]
+    assert merged["nonzero_params"] == pruned["nonzero_params"]
+
+
+def test_a_recovery_does_not_take_up_another_ones(ckpt, tmp_path, out_dir, monkeypatch):
+    out = tmp_path / "out"
+    recipe = tmp_path / "tune.yaml"
+    recipe.write_text(
+        "prune: {params: 0.5, criterion: l2}\nadapt:\n"
+        "recover: {max_epoch: 1, warmup_epochs: 0, teacher: dense, distill_features: 0.5}\n"
+    )
+    words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), "-b", "4"]
+    words += [*QUICK, *CPU]
+    assert run(prune_main, words) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(recover, "train", lambda exp, options: 1 / 0)
+        assert run(prune_main, [*words, "--params", "0.8"]) == 1
+    assert run(prune_main, [*words, "--params", "0.8"]) == 0
+    recovered = out / "recovered.pth"
+    assert parameters(recovered) == parameters(out / "pruned.pth") > 0.7 * parameters(ckpt)
+    exp, dense = exp_of_checkpoint(recovered), exp_of_checkpoint(ckpt)
+    assert exp.options() == dense.options()  # no trace of the fine-tune
+
+    again = tmp_path / "again"  # the pruned model is the teacher of a smaller one
+    words = ["--ckpt", str(recovered), *words[2:4], "--out", str(again), *words[6:]]
+    assert run(prune_main, [*words, "--params", "0.7"]) == 0
+    assert parameters(again / "recovered.pth") < 0.75 * parameters(recovered)
+
+
+def test_a_checkpoint_is_known_by_its_content_whatever_its_name(ckpt, tmp_path, capsys, out_dir):
+    source = tmp_path / "model.weights"
+    source.write_bytes(ckpt.read_bytes())
+    words = ["--ckpt", str(source), "--out", str(tmp_path / "out"), "--calibration", out_dir]
+    words += ["--params", "0.7", *QUICK, *CPU]
+    assert run(prune_main, words) == 0
+    stages = json.loads((tmp_path / "out" / "report.json").read_text())["stages"]
+    assert stages[0]["name"] == "dense"
+    content = checkpoint.read(ckpt)
+    noisy = {key: value * 1.01 for key, value in content["model"].items()}
+    checkpoint.save(source, {**content, "model": noisy})
+    capsys.readouterr()
+    assert run(prune_main, words) == 0
+    assert "done before" not in capsys.readouterr().err
+
+
+def test_other_data_is_noticed(ckpt, tmp_path, capsys, out_dir):
+    images = tmp_path / "images"
+    shutil.copytree(out_dir, images)
+    recipe = tmp_path / "random.yaml"
+    recipe.write_text("prune: {params: 0.7, criterion: random}\nadapt: {images: 4}\n")
+    words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(tmp_path / "out")]
+    words += ["--calibration", str(images), "--until", "adapt", *CPU]
+    assert run(prune_main, words) == 0
+    assert run(prune_main, words) == 0
+    assert "adapt: done before" in capsys.readouterr().err
+    next(images.glob("*.*")).unlink()
+    assert run(prune_main, words) == 0
+    assert "adapt: done before" not in capsys.readouterr().err
+    assert run(prune_main, [*words, "seed", "7"]) == 0
+    assert "plan: done before" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--until", "mask"], "the recipe has none of the stages up to there"),
+        (["--from", "merge", "--until", "plan"], "--from merge comes after --until plan"),
+        (["--resamples", "-5"], "--resamples -5 is negative"),
+        (["--recipe", "prune: {1: 2}"], "unknown key 1"),
+        (["--recipe", "mask: {criterion: 5}"], "criterion 5 is none of"),
+        (["--recipe", "prune: {params: 0.5}\nrecover: {5: 3, max_epoch: 1}"], "unknown option 5"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(ckpt, tmp_path, capsys, words, said):
+    if words[0] == "--recipe":
+        path = tmp_path / "recipe.yaml"
+        path.write_text(words[1])
+        words = ["--recipe", str(path)]
+    out = tmp_path / "out"
+    assert run(prune_main, ["--ckpt", str(ckpt), "--out", str(out), *QUICK, *CPU, *words]) == 2
+    assert said in error_line(capsys)
+    assert not out.exists()
+
+
+def test_the_input_is_not_overwritten(ckpt, tmp_path, capsys):
+    out = tmp_path / "out"
+    source = out / "adapted.pth"
+    out.mkdir()
+    source.write_bytes(ckpt.read_bytes())
+    words = ["--ckpt", str(source), "--out", str(out), *CPU]
+    for command in (
+        [*words, "--params", "0.5", *QUICK], [*words, "--recipe", "configs/half_params.yaml"],
+    ):  # fmt: skip
+        assert run(prune_main, command) == 2
+        assert "would be overwritten by the adapt stage" in error_line(capsys)
+    assert run(adapt_main, [*words, "--dense", str(ckpt)]) == 2
+    assert "would be overwritten" in error_line(capsys)
+    assert source.read_bytes() == ckpt.read_bytes()
+
+
+def test_a_report_that_is_none(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    path.write_text("{}")
+    assert run(report_main, [str(path)]) == 3
+    assert "is not a compression report" in error_line(capsys)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Adaptation: exact where exact is possible, better where it is not, and nothing else changed."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,6 +86,34 @@ def test_least_squares_leaves_a_whole_model_as_it_is():
     model = randomised(Residual())
     solved = least_squares(Student(model, model, {}, {}), half_of(model)[1], IMAGES)
     assert difference(solved, model) < 1e-2  # of answers up to 100
+
+
+def test_a_student_tuned_to_another_scale_is_fitted_as_well():
+    model = randomised(Pair())
+    student, trace = half_of(model)
+    plain = least_squares(student, trace, IMAGES)
+    scaled = copy.deepcopy(student.model)
+    for block in (scaled.a, scaled.b):  # the same function, but for what the norm subtracts
+        convolution, norm = block[0], block[1]
+        factor = torch.linspace(0.2, 5.0, norm.num_features)
+        convolution.weight.data *= factor[:, None, None, None]
+        norm.running_mean *= factor
+        norm.running_var.copy_((norm.running_var + norm.eps) * factor**2 - norm.eps)
+    assert difference(scaled, student.model) < 1e-3
+    other = least_squares(replace(student, model=scaled), trace, IMAGES)
+    assert difference(other, plain) < 1e-3
+
+
+def test_too_few_values_for_batch_norms():
+    torch.manual_seed(0)
+    with pytest.raises(DataError, match="batch norms cannot be estimated"):
+        recalibrate(build(SPECS["p5"]), Noise((32, 32), 1))
+
+
+@pytest.mark.parametrize("ridge", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_ridge_is_a_positive_number(ridge):
+    with pytest.raises(ValueError, match="is not a positive number"):
+        AdaptStep(ridge=ridge)
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from yolox.errors import ModelError
-from yolox.models.channels import compose, cut_channels, cut_masks
+from yolox.models.channels import compose, cut_channels, cut_masks, relative_channels
 
 
 @pytest.fixture
@@ -84,3 +84,15 @@ def test_masks_are_cut_like_their_weights(model):
 def test_what_cannot_be_cut_is_named(model, channels, words):
     with pytest.raises(ModelError, match=words):
         cut_channels(model, channels)
+
+
+def test_relative_channels_undo_compose():
+    second = {"0": {"out": [1, 2]}, "1": {"out": [1, 2]}, "2": {"out": [1, 2]}, "3": {"in": [1]}}
+    assert relative_channels(CUT, compose(CUT, second)) == second
+    assert relative_channels({}, CUT) == CUT
+
+
+@pytest.mark.parametrize("after", [{}, {**CUT, "0": {"out": [0, 1]}}])
+def test_channels_that_the_other_has_not(after):
+    with pytest.raises(ModelError, match="has channels that the other has not"):
+        relative_channels(CUT, after)

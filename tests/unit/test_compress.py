@@ -19,7 +19,7 @@ from compress.structure.merge import Storage, merge
 from tests.tiny_models import Noise
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
-from yolox.engine.masks import apply_masks, check_masks
+from yolox.engine.masks import apply_masks, check_masks, within
 from yolox.errors import ModelError, UsageError
 from yolox.models import build
 from yolox.models.complexity import count_nonzero
@@ -27,6 +27,17 @@ from yolox.models.fuse import fuse, is_fused
 from yolox.ops.sparse import decode, encode
 
 SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
+
+
+def test_what_was_masked_before_stays_masked():
+    def mask(*kept):
+        return torch.tensor([bool(k) for k in kept])
+
+    former = {"head": mask(0, 1), "neck": mask(1, 0, 1)}
+    both = within({"neck": mask(0, 1, 1), "stem": mask(1)}, former)
+    assert {name: m.tolist() for name, m in both.items()} == {
+        "head": [False, True], "neck": [False, False, True], "stem": [True],
+    }  # fmt: skip
 
 
 @pytest.fixture

@@ -22,13 +22,16 @@ class Stage:
 
 def test_a_finished_stage_is_kept(tmp_path):
     stage = Stage(tmp_path)
+    Ledger(tmp_path).run("another recipe's", {}, Stage(tmp_path))
     for _ in range(2):
-        files = Ledger(tmp_path).run("one", {"a": 1}, stage)
+        ledger = Ledger(tmp_path)
+        files = ledger.run("one", {"a": 1}, stage)
         assert files == {"out": tmp_path / "out.txt"}
     assert stage.calls == 1
-    note = Ledger(tmp_path).notes()["one"]
+    assert list(ledger.notes()) == ["one"]
+    note = ledger.notes()["one"]
     assert note["seconds"] >= 0
-    assert note["peak_mb"] > 10
+    assert note["peak_mb_so_far"] > 10
 
 
 @pytest.mark.parametrize("change", ["inputs", "file", "gone", "again"])
@@ -55,8 +58,9 @@ def test_an_interrupted_stage_hears_of_it(tmp_path):
     assert stage.begun == [False, True]
 
 
-def test_a_damaged_ledger_counts_as_empty(tmp_path):
-    (tmp_path / "stages.json").write_text("{")
+@pytest.mark.parametrize("text", ['{"one": 5}', "[]", '{"one": {"files": {"out": {}}}}', "{"])
+def test_a_damaged_ledger_counts_as_empty(tmp_path, text):
+    (tmp_path / "stages.json").write_text(text)
     stage = Stage(tmp_path)
     Ledger(tmp_path).run("one", {"a": 1}, stage)
     assert stage.calls == 1

@@ -1,11 +1,14 @@
 """Plans: budgets that hold after rounding, floors, rankings, what cannot be reached."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from loguru import logger
 
 from compress.choose.plan import RANKINGS, Planner, PruneStep
 from compress.scores.curves import Curve
-from compress.structure.groups import find_groups, kept_channels
+from compress.structure.groups import find_groups, kept_channels, warn_of_unused
 from tests.tiny_models import SPECS
 from yolox.errors import UsageError
 from yolox.models import build
@@ -97,3 +100,30 @@ def test_impossible_budgets_name_the_smallest(groups):
     step = PruneStep(params=0.02, floor=0.5)
     with pytest.raises(UsageError, match=r"budget params 0\.02 cannot be reached: 0\.\d+ is the"):
         Planner(groups, drawn(groups), step).within({"params": 0.02})
+
+
+def test_floor_and_multiples_are_those_of_the_dense_model_in_every_round():
+    torch.manual_seed(0)
+    model = build(SPECS["p6"]).eval()
+    dense = find_groups(model, SIZE)
+    sizes = {group.name: group.size for group in dense.groups}
+    step = PruneStep(params=0.6, ranking="layer", round_to=8, floor=0.4)
+    groups = dense
+    for _ in range(3):
+        plan = Planner(groups, drawn(groups), step, whole=sizes).within(step.budgets)
+        model = cut_channels(model, kept_channels(groups, plan.kept))
+        groups = find_groups(model, SIZE)
+        step = replace(step, params=0.9)
+    assert sum(group.size for group in groups.groups) < 0.8 * sum(sizes.values())
+    for group in groups.groups:
+        assert group.size >= 0.4 * sizes[group.name]
+        if sizes[group.name] >= 32 and group.size < sizes[group.name]:
+            assert group.size % 8 == 0
+
+
+def test_a_word_that_excludes_nothing_is_said():
+    said: list[str] = []
+    sink = logger.add(said.append, format="{message}")
+    warn_of_unused(["head", "haed"], ["head.stem", "neck.conv"])
+    logger.remove(sink)
+    assert [line.split(":")[1].split()[0] for line in said] == ["'haed'"]

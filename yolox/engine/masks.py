@@ -21,9 +21,15 @@ def check_masks(masks: Mapping[str, Tensor], model: nn.Module, where: str) -> No
             )
 
 
+def within(masks: Mapping[str, Tensor], former: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Masks drawn for a model that had some before: what was left out stays out."""
+    both = {name: mask & former[name] if name in former else mask for name, mask in masks.items()}
+    return {**former, **both}
+
+
 @torch.no_grad()
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Set masked weights to zero, in place. masks: name -> bool tensor, True where kept."""
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
-        parameters[name].mul_(mask)
+        parameters[name].mul_(mask.to(parameters[name].device))

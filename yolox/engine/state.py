@@ -23,7 +23,7 @@ from yolox.losses import YoloxLoss
 from yolox.losses.distillation import Distillation, DistillWeights
 from yolox.models import Detector
 from yolox.models.balance import balance_filters
-from yolox.models.channels import cut_channels
+from yolox.models.channels import cut_channels, relative_channels
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -171,14 +171,16 @@ def _distillation(run: Run) -> Distillation | None:
     if spec.teacher is None:
         return None
     restored = checkpoint.restore(spec.teacher, detector)
-    kept = {}
-    if restored.channels != run.channels:
-        if restored.channels and spec.distill_features:
+    try:
+        relative = relative_channels(restored.channels, run.channels)
+    except ModelError as error:
+        if spec.distill_features:
             raise UsageError(
-                f"teacher {spec.teacher} is pruned otherwise than the model: it can teach its"
-                " outputs only (distill_features 0)"
-            )
-        kept = {name: sides["in"] for name, sides in run.channels.items() if "in" in sides}
+                f"teacher {spec.teacher} is pruned otherwise than the model ({error}): it can teach"
+                " its outputs only (distill_features 0)"
+            ) from error
+        relative = {}
+    kept = {name: sides["in"] for name, sides in relative.items() if "in" in sides}
     logger.info("teacher: {}", spec.teacher)
     weights = DistillWeights(spec.distill_outputs, spec.distill_features)
     teacher = restored.model.to(run.options.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

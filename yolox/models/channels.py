@@ -66,6 +66,27 @@ def compose(first: Channels, second: Channels) -> dict[str, dict[str, list[int]]
     return composed
 
 
+def relative_channels(before: Channels, after: Channels) -> dict[str, dict[str, list[int]]]:
+    """The channels of a pruned model, counted in the one it was made from: undoes `compose`.
+
+    Raises ModelError where they are none of that model's.
+    """
+    for layer, sides in before.items():
+        for side in sides:
+            if side not in after.get(layer, {}):
+                raise ModelError(f"{layer} has channels that the other has not")
+    relative: dict[str, dict[str, list[int]]] = {}
+    for layer, sides in after.items():
+        for side, kept in sides.items():
+            had = before.get(layer, {}).get(side)
+            place = None if had is None else {channel: i for i, channel in enumerate(had)}
+            if place is not None and not set(kept) <= set(place):
+                raise ModelError(f"{layer} has channels that the other has not")
+            own = list(kept) if place is None else [place[channel] for channel in kept]
+            relative.setdefault(layer, {})[side] = own
+    return relative
+
+
 def _layer(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
