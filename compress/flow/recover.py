@@ -1,7 +1,6 @@
 """Recovery: the normal trainer on a masked or pruned checkpoint. There is no second loop."""
 
 import copy
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +31,13 @@ def tuning_experiment(exp: Exp, tune: Mapping[str, Any], out: Path) -> Exp:
 def recover(tuned: Exp, source: Path, options: RunOptions, begun: bool) -> Path:
     """Fine-tune a checkpoint; returns the best one, whose masks and channels are the source's.
 
-    begun: an earlier try was interrupted; it goes on from its last checkpoint, if it has one. What
-    other tries left is deleted.
+    begun: an earlier try was interrupted; it goes on from its last checkpoint, if it has one. The
+    checkpoints of other tries are deleted.
     """
     folder = Path(tuned.output_dir) / FOLDER
     if not begun:
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in folder.glob("*_ckpt.pth"):
+            old.unlink()
     resume = begun and (folder / "latest_ckpt.pth").is_file()
     start = None if resume else str(source)
     result = train(tuned, replace(options, ckpt=start, resume=resume))

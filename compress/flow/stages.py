@@ -88,7 +88,7 @@ def recover_stage(bench: Bench, files: Files, begun: bool) -> Files:
     source = _latest(files, "adapted", "pruned", "masked")
     best = recover(tuned(bench), source, bench.job.options, begun)
     content, model = bench.load(best)
-    content["exp"] = bench.exp.origin()
+    content["exp"] = checkpoint.read(source)["exp"]
     masks, channels = content.get("masks", {}), content.get("channels")
     return {"recovered": bench.save("recovered.pth", content, model, masks, channels)}
 

@@ -183,7 +183,7 @@ def test_merged_checkpoints_cannot_be_trained(model, tmp_path):
         ("prune: {params: 2}\n", r"params 2 is not between"),
         ("prune: {macs: 0.5, criterion: taste}\n", "criterion 'taste' is none of"),
         ("prune: {macs: 0.5, round_to: 0}\n", "round_to 0 is not positive"),
-        ("mask: {}\nadapt: {ridge: 0.0}\n", r"ridge 0\.0 is not positive"),
+        ("mask: {}\nadapt: {ridge: 0.0}\n", r"ridge 0\.0 is not a positive number"),
         ("mask: {}\nadapt: {fold: 3}\n", "adapt.fold"),
         ("mask: {}\nmerge: {encoding: zip}\n", "encoding 'zip'"),
         ("mask: {}\nrecover: {warmup_epochs: 1}\n", "max_epoch"),
