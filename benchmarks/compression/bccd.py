@@ -30,7 +30,7 @@ RECOVER = {
     "no_aug_epochs": 4, "ema_decay": 0.99, "ema_warmup": 50.0, "eval_interval": 5,
 }  # fmt: skip
 OFFICIAL = {"max_epoch": 15, "warmup_epochs": 1, "no_aug_epochs": 3, "eval_interval": 5}
-MASK = {"share": 0.49, "criterion": "output", "exclude": ["head"]}
+MASK = {"share": 0.49, "criterion": "output", "exclude": ["head"], "floor": 0.0}
 ALONE = {key: value for key, value in RECOVER.items() if not key.startswith(("teacher", "dist"))}
 UNIFORM = {**HALF, "criterion": "l2", "ranking": "layer"}
 

@@ -5,6 +5,7 @@ Masks alone make no model faster in any runtime known to us; they make its file 
 in matrix products; for convolutions no runtime of this toolkit uses them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from yolox.errors import ModelError
 
 SHARE = 0.49  # of the source system
 EXCLUDED = ("head",)
+FLOOR = 0.05
 NEARLY_EMPTY = 0.02  # a layer that keeps less than this share is named in a warning
 PATTERNS = ("none", "2:4")
 
@@ -31,19 +33,24 @@ class MaskStep:
     """share: of the weights left out. exclude: words in the names of weights left alone.
 
     pattern: 'none', or '2:4' for the two best of every four neighbouring inputs (then the share is
-    a half, whatever is asked for). images: to calibrate with, at most, where the criterion looks at
-    any. Raises ValueError for values that cannot be.
+    a half, whatever is asked for). floor: share of every layer that always stays (at most what
+    `share` leaves of all). Behind an empty layer all is constant (layer collapse, Tanaka 2020):
+    batch norms divide by nothing and a fine-tune goes astray. images: to calibrate with, at most,
+    where the criterion looks at any. Raises ValueError for values that cannot be.
     """
 
     share: float = SHARE
     criterion: str = "output"
     exclude: tuple[str, ...] = EXCLUDED
     pattern: str = "none"
+    floor: float = FLOOR
     images: int = 64
 
     def __post_init__(self) -> None:
         if not isinstance(self.share, int | float) or not 0.0 <= self.share < 1.0:
             raise ValueError(f"share {self.share!r} is not a number in 0..1")
+        if not 0.0 <= self.floor <= 1.0:
+            raise ValueError(f"floor {self.floor} is not in 0..1")
         one_of("criterion", self.criterion, list(CRITERIA))
         one_of("pattern", self.pattern, PATTERNS)
         if self.images < 1:
@@ -88,21 +95,24 @@ def draw_masks(
             lambda: layer_weights(model, layers, batches.first(SENSITIVITY_IMAGES)),
         )
     scores = criterion(weights, seen)
-    masks = two_of_four(scores) if step.pattern == "2:4" else make_masks(scores, step.share)
+    if step.pattern == "2:4":
+        masks = two_of_four(scores)
+    else:
+        masks = make_masks(scores, step.share, min(step.floor, 1.0 - step.share))
     for name, mask in masks.items():
         if mask.float().mean() < NEARLY_EMPTY:
             logger.warning("{} keeps {} of {} weights", name, int(mask.sum()), mask.numel())
     return masks
 
 
-def make_masks(scores: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def make_masks(scores: Mapping[str, Tensor], share: float, floor: float = 0.0) -> dict[str, Tensor]:
     """Bool masks, True where kept; exactly `share` of all weights together are left out.
 
-    Raises ValueError for a share outside 0..1.
+    floor: share of each layer that stays, its best. Raises ValueError for shares that cannot be.
     """
-    if not 0.0 <= share < 1.0:
-        raise ValueError(f"share {share} is not in 0..1")
-    flat = torch.cat([score.flatten().double() for score in scores.values()])
+    if not 0.0 <= share < 1.0 or not 0.0 <= floor <= 1.0 - share:
+        raise ValueError(f"share {share} with floor {floor} is not in 0..1")
+    flat = torch.cat([_with_floor(score.flatten().double(), floor) for score in scores.values()])
     removed = flat.argsort(stable=True)[: round(share * flat.numel())]
     kept = torch.ones(flat.numel(), dtype=torch.bool)
     kept[removed] = False
@@ -111,6 +121,12 @@ def make_masks(scores: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
         name: part.reshape(score.shape)
         for (name, score), part in zip(scores.items(), parts, strict=True)
     }
+
+
+def _with_floor(scores: Tensor, floor: float) -> Tensor:
+    """The scores [weights] of a layer, those of its best weights above all others."""
+    best = scores.argsort(descending=True, stable=True)[: int(floor * len(scores))]
+    return scores.index_fill(0, best, math.inf)
 
 
 def two_of_four(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:

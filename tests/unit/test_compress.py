@@ -29,6 +29,15 @@ from yolox.ops.sparse import decode, encode
 SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
 
 
+def test_no_layer_falls_below_the_floor():
+    weights = {"small": torch.rand(10, 10) * 0.01, "large": torch.rand(20, 10) + 0.5}
+    masks = make_masks(magnitude(weights), 0.4, floor=0.1)
+    assert masks["small"].sum() == 10
+    assert masks["large"].sum() == 170  # the share holds
+    kept = weights["small"][masks["small"]]
+    assert kept.min() >= weights["small"][~masks["small"]].max()
+
+
 def test_what_was_masked_before_stays_masked():
     def mask(*kept):
         return torch.tensor([bool(k) for k in kept])
@@ -183,6 +192,7 @@ def test_merged_checkpoints_cannot_be_trained(model, tmp_path):
         ("prune: {params: 2}\n", r"params 2 is not between"),
         ("prune: {macs: 0.5, criterion: taste}\n", "criterion 'taste' is none of"),
         ("prune: {macs: 0.5, round_to: 0}\n", "round_to 0 is not positive"),
+        ("mask: {floor: 1.5}\n", r"floor 1\.5 is not in 0\.\.1"),
         ("mask: {}\nadapt: {ridge: 0.0}\n", r"ridge 0\.0 is not a positive number"),
         ("mask: {}\nadapt: {fold: 3}\n", "adapt.fold"),
         ("mask: {}\nmerge: {encoding: zip}\n", "encoding 'zip'"),
