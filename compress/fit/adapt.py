@@ -8,7 +8,7 @@ size that the model will run at (FixRes, Touvron 2019).
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,7 @@ def least_squares(
         for layer in wave:
             mask = student.masks.get(f"{layer.name}.weight")
             conv = solved.get_submodule(layer.name)
-            _take_scale(student, conv, [solved.get_submodule(norm) for norm in layer.norms], layer)
+            _take_scale(student, solved, layer)
             constant = resolve(conv, found[layer.name], mask, ridge)
             for norm in layer.norms:
                 mean = solved.get_submodule(norm).get_buffer("running_mean")
@@ -170,14 +170,15 @@ def least_squares(
 
 
 @torch.no_grad()
-def _take_scale(student: Student, conv: Any, norms: Sequence[Any], layer: Layer) -> None:
+def _take_scale(student: Student, solved: nn.Module, layer: Layer) -> None:
     """Give a convolution's batch norms the dense model's values, and its weights their scale.
 
     What the layers send stays the same but for a constant, so that the weights are near the
     solution: the ridge draws towards them.
     """
-    for number, (name, norm) in enumerate(zip(layer.norms, norms, strict=True)):
-        dense: Any = student.dense.get_submodule(name)
+    conv: Any = solved.get_submodule(layer.name)
+    for number, name in enumerate(layer.norms):
+        norm, dense = solved.get_submodule(name), student.dense.get_submodule(name)
         kept = student.kept(name, "out")
         before = _gain(norm)
         for key in ("weight", "bias", "running_mean", "running_var"):
