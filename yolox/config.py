@@ -19,9 +19,12 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean 'x'?` for the closest known name, or an empty string."""
-    match = get_close_matches(name, list(known), n=1, cutoff=0.6)
+def nearest(name: object, known: Sequence[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or an empty string.
+
+    name: what a user wrote, which a YAML file may make a number.
+    """
+    match = get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -33,7 +36,7 @@ def _require(condition: bool, message: str) -> None:
 def one_of(key: str, value: str, known: Sequence[str]) -> None:
     """Raises ValueError naming the key, the value, the known ones and the nearest."""
     _require(
-        value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(str(value), known)}"
+        value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(value, known)}"
     )
 
 
@@ -270,7 +273,7 @@ def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     known = {field.name: field for field in fields(kind)}
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{nearest(str(key), list(known))}")
+            raise UsageError(f"{where}: unknown key {key!r}{nearest(key, list(known))}")
     ready = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     try:
         return kind(**ready)

@@ -85,7 +85,7 @@ def draw_masks(
     batches: calibration images at the size that the model will run at.
     """
     weights = maskable_weights(model, step.exclude)
-    warn_of_unused(step.exclude, [name for name, _ in model.named_parameters()])
+    warn_of_unused(step.exclude, dict(model.named_parameters()))
     criterion: Criterion = CRITERIA[step.criterion]
     layers = [name.removesuffix(".weight") for name in weights]
     seen = None

@@ -130,7 +130,7 @@ class Planner:
         self.groups, self._step, self._curves = groups, step, curves or {}
         self._model = CostModel(groups)
         self.dense = self._model.dense()
-        sizes = whole or {group.name: group.size for group in groups.groups}
+        sizes = whole or groups.sizes
         before = np.array([sizes[group.name] for group in groups.groups])
         self._steps = _multiples(before, step)
         self._least = np.minimum(_least(before, step), self._model.sizes)

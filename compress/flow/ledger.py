@@ -34,7 +34,7 @@ class Ledger:
         if self._path.is_file():
             try:
                 self._notes = _sound(load_json(self._path))
-            except (DataError, KeyError, TypeError) as error:
+            except (DataError, KeyError, TypeError, AttributeError) as error:
                 logger.warning("{} ({!r}): all stages are done anew", self._path, error)
         self._taken: list[str] = []
 
@@ -93,9 +93,12 @@ class Ledger:
 
 
 def _sound(notes: Any) -> dict[str, Any]:
-    """Notes of the form that `Ledger` writes. Raises KeyError or TypeError for others."""
-    for note in notes.values() if isinstance(notes, dict) else [notes]:
-        files = note.get("files", {}) if isinstance(note, dict) else None
-        if files is None or any(not {"path", "sha256"} <= set(file) for file in files.values()):
-            raise TypeError("not what a ledger writes")
+    """Notes of the form that `Ledger` writes.
+
+    Raises KeyError, TypeError or AttributeError for others.
+    """
+    for note in notes.values():
+        for file in note.get("files", {}).values():
+            if not {"path", "sha256"} <= set(file):
+                raise KeyError("path or sha256")
     return dict(notes)

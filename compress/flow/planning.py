@@ -77,14 +77,13 @@ def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks
     assert step is not None
     require_reachable(groups, step)
     dense = CostModel(groups).dense()
-    sizes = {group.name: group.size for group in groups.groups}
     channels: dict[str, dict[str, list[int]]] = {}
     current, small = model, groups
     curves = _curves(bench, model, groups)
     for number in range(1, step.rounds + 1):
         now = _shares_of_round(step, number, dense, CostModel(small).dense())
         scores = _scores(bench, current, small, cut_masks(masks, model, channels))
-        plan = Planner(small, scores, replace(step, **now), curves, sizes).within(now)
+        plan = Planner(small, scores, replace(step, **now), curves, groups.sizes).within(now)
         channels = compose(channels, kept_channels(small, plan.kept))
         if number < step.rounds:
             student = Student(cut_channels(model, channels), model, channels, {})
@@ -144,7 +143,7 @@ def _plan_json(plan: Plan, groups: Groups, step: PruneStep, facts: Any) -> dict[
 
 def read_plan(path: Path, groups: Groups) -> dict[str, list[int]]:
     """The kept units of a plan file. Raises UsageError where it does not fit the model."""
-    known = {group.name: group.size for group in groups.groups}
+    known = groups.sizes
     kept = {}
     for entry in load_json(path)["groups"]:
         name = entry["name"]

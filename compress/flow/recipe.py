@@ -63,7 +63,7 @@ def load_recipe(path: str | Path) -> Recipe:
     known = [*SECTIONS, "recover"]
     for key, value in content.items():
         if key not in known:
-            raise UsageError(f"recipe {path}: unknown key {key!r}{nearest(str(key), known)}")
+            raise UsageError(f"recipe {path}: unknown key {key!r}{nearest(key, known)}")
         if not isinstance(value, dict) and not (key == "adapt" and value is None):
             raise UsageError(f"recipe {path}: {key} has no keys and values")
     parts: dict[str, Any] = {

@@ -49,7 +49,7 @@ def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:
     known = option_types(exp)
     for key, value in values.items():
         if key not in known:
-            raise UsageError(f"{where}: unknown option {key!r}{nearest(str(key), list(known))}")
+            raise UsageError(f"{where}: unknown option {key!r}{nearest(key, list(known))}")
         value = tuple(value) if isinstance(value, list) else value
         check_value(f"{where}.{key}", value, known[key])
         setattr(exp, key, value)

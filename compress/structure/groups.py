@@ -1,7 +1,7 @@
 """Channel groups: everything that must be cut together, found from the model itself."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,11 @@ class Groups:
     def __len__(self) -> int:
         return len(self.groups)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Units of each group, by its name."""
+        return {group.name: group.size for group in self.groups}
+
 
 def find_groups(model: nn.Module, size_hw: tuple[int, int], exclude: Sequence[str] = ()) -> Groups:
     """The channel groups of a model, without those that have an excluded word in a producer's name.
@@ -90,9 +95,8 @@ def find_groups(model: nn.Module, size_hw: tuple[int, int], exclude: Sequence[st
     return Groups(kept, found)
 
 
-def warn_of_unused(exclude: Sequence[str], names: Iterable[str]) -> None:
+def warn_of_unused(exclude: Sequence[str], names: Collection[str]) -> None:
     """A word that leaves nothing out is probably misspelt."""
-    names = list(names)
     for word in exclude:
         if not any(word in name for name in names):
             logger.warning("exclude: {!r} is in no name of this model: nothing is left out", word)

@@ -58,7 +58,9 @@ def test_an_interrupted_stage_hears_of_it(tmp_path):
     assert stage.begun == [False, True]
 
 
-@pytest.mark.parametrize("text", ['{"one": 5}', "[]", '{"one": {"files": {"out": {}}}}', "{"])
+@pytest.mark.parametrize(
+    "text", ['{"one": 5}', "[]", '{"one": {"files": []}}', '{"one": {"files": {"out": {}}}}', "{"]
+)
 def test_a_damaged_ledger_counts_as_empty(tmp_path, text):
     (tmp_path / "stages.json").write_text(text)
     stage = Stage(tmp_path)

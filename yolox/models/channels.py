@@ -71,19 +71,14 @@ def relative_channels(before: Channels, after: Channels) -> dict[str, dict[str, 
 
     Raises ModelError where they are none of that model's.
     """
+    relative = {layer: {side: list(kept) for side, kept in s.items()} for layer, s in after.items()}
     for layer, sides in before.items():
-        for side in sides:
-            if side not in after.get(layer, {}):
+        for side, had in sides.items():
+            kept = after.get(layer, {}).get(side)
+            place = {channel: i for i, channel in enumerate(had)}
+            if kept is None or not set(kept) <= set(place):
                 raise ModelError(f"{layer} has channels that the other has not")
-    relative: dict[str, dict[str, list[int]]] = {}
-    for layer, sides in after.items():
-        for side, kept in sides.items():
-            had = before.get(layer, {}).get(side)
-            place = None if had is None else {channel: i for i, channel in enumerate(had)}
-            if place is not None and not set(kept) <= set(place):
-                raise ModelError(f"{layer} has channels that the other has not")
-            own = list(kept) if place is None else [place[channel] for channel in kept]
-            relative.setdefault(layer, {})[side] = own
+            relative[layer][side] = [place[channel] for channel in kept]
     return relative
 
 
