@@ -3,24 +3,58 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from yolox.errors import YoloxError
+
+PARTIAL = ".partial"  # ending of files that are being written
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` when the block ends without an error.
+
+    What was written is flushed to the disk before it is renamed, so that a crash, of the machine
+    too, leaves either the old file or the new one. The folder is made where it is absent.
+    Raises YoloxError in one line where the disk is full, read-only or gone; no partial file stays.
+    """
+    work = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield work
+            _flush(work)
+            work.replace(path)
+            _flush(path.parent)
+        finally:
+            with suppress(OSError):
+                work.unlink(missing_ok=True)
+    except OSError as error:
+        raise YoloxError(
+            f"{path} cannot be written: {error.strerror or error}; what was there before is kept"
+        ) from error
+
+
+def remove_partials(folder: Path) -> list[Path]:
+    """Delete what killed processes left half written in a folder; returns what was deleted."""
+    found = sorted(folder.glob(f".*{PARTIAL}")) if folder.is_dir() else []
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file atomically; its folder is made where it is absent."""
+    """Write a JSON file whole. Raises like `whole_file`."""
     write_text(path, json.dumps(content, indent=indent))
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file atomically; its folder is made where it is absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write a text file whole. Raises like `whole_file`."""
+    with whole_file(path) as work:
         work.write_text(content, encoding="utf-8")
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def text_hash(content: Any) -> str:
@@ -35,3 +69,12 @@ def file_hash(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

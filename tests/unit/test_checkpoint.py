@@ -8,7 +8,7 @@ import torch
 
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
-from yolox.errors import ModelError
+from yolox.errors import ModelError, YoloxError
 from yolox.models import build
 
 SMALL = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
@@ -97,7 +97,7 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(YoloxError, match="disk full"):
         checkpoint.save(saved, {"model": {}})
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]

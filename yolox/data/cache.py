@@ -20,7 +20,7 @@ from yolox.data.augment import fit_ratio, resize_to_fit
 from yolox.data.coco import CocoDataset
 from yolox.data.sample import Sample, UInt8
 from yolox.errors import DataError
-from yolox.files import write_json
+from yolox.files import whole_file, write_json
 
 CACHE_KINDS = ("ram", "disk")
 CACHE_VERSION = 1
@@ -110,13 +110,11 @@ def _write(data: Path, index: Path, key: str, images: Iterable[UInt8]) -> None:
 
     An index that is older than its data has another key, and so counts as out of date.
     """
-    partial = data.with_suffix(f".{os.getpid()}.partial")
     shapes = []
-    with partial.open("wb") as file:
+    with whole_file(data) as work, work.open("wb") as file:
         for image in images:
             file.write(np.ascontiguousarray(image).tobytes())
             shapes.append(list(image.shape))
-    partial.replace(data)
     write_json(index, {"key": key, "bytes": data.stat().st_size, "shapes": shapes})
 
 

@@ -8,7 +8,6 @@ A merged checkpoint holds `sparse` (fused weights, stored sparsely) in the place
 """
 
 import io
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from yolox.config import DetectorSpec, from_dict, to_dict
 from yolox.errors import ModelError, UsageError
+from yolox.files import whole_file
 from yolox.models import Detector, build
 from yolox.models.channels import Channels, cut_channels
 from yolox.models.fuse import fuse
@@ -45,14 +45,9 @@ _SAFE = [
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically: an interrupted write leaves the old file as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        torch.save(dict(content), partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write a checkpoint whole or not at all. Raises YoloxError as `whole_file`."""
+    with whole_file(path) as work:
+        torch.save(dict(content), work)
 
 
 def read(path: str | Path) -> dict[str, Any]:

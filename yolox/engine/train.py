@@ -34,7 +34,7 @@ from yolox.errors import YoloxError
 from yolox.eval.evaluate import evaluate
 from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
-from yolox.files import write_json
+from yolox.files import whole_file, write_json
 from yolox.models import Predictions
 from yolox.models.complexity import complexity, describe
 from yolox.models.fuse import fuse
@@ -282,9 +282,8 @@ def _save(run: Run, *names: str) -> None:
 
 
 def _copy(run: Run, source: str, target: str) -> None:
-    partial = run.folder / f".{target}_ckpt.partial"
-    shutil.copyfile(run.folder / f"{source}_ckpt.pth", partial)
-    partial.replace(run.folder / f"{target}_ckpt.pth")
+    with whole_file(run.folder / f"{target}_ckpt.pth") as work:
+        shutil.copyfile(run.folder / f"{source}_ckpt.pth", work)
 
 
 def _report_step(run: Run, meter: Meter, curves: Curves) -> None:

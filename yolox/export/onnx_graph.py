@@ -20,6 +20,7 @@ from yolox.backends.base import ModelInfo, require_extra
 from yolox.config import EvalSpec
 from yolox.errors import ExportError, UsageError
 from yolox.export.nms_graph import DECODED, append_nms
+from yolox.files import whole_file
 from yolox.models.yolox_head import Predictions
 
 OPSET = 18  # the oldest that torch.export writes; read by every ONNX Runtime since 1.14 (2023)
@@ -149,13 +150,8 @@ def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:
 
 def save_onnx(content: Any, path: Path) -> None:
     """Write a graph whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content.SerializeToString())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as work:
+        work.write_bytes(content.SerializeToString())
 
 
 def _example(graph: GraphSpec, divisor: int) -> Tensor:

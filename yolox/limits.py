@@ -1,0 +1,44 @@
+"""How much a file may ask for before it is refused, all in one place.
+
+A file from a stranger can state any size. What it states is compared with these limits before
+memory is taken. The environment variable YOLOX_<NAME> changes a limit:
+`YOLOX_MAX_IMAGE_PIXELS=1e9`.
+"""
+
+import math
+import os
+
+from yolox.errors import UsageError
+
+DEFAULTS = {
+    "MAX_IMAGE_PIXELS": 100_000_000,  # of one decoded image: 300 MB
+    "MAX_PARAMETERS": 500_000_000,  # of one model: 2 GB in fp32; YOLOX-X has 99 million
+    "MAX_CHECKPOINT_BYTES": 16 * 2**30,  # of all records of one checkpoint, unpacked
+    "MAX_WORKERS": 64,  # data loader processes of one training or evaluation process
+}
+
+
+def limit(name: str) -> int:
+    """A limit by its name in `DEFAULTS`, or what its environment variable says.
+
+    Raises UsageError where the variable is no positive number.
+    """
+    variable = f"YOLOX_{name}"
+    text = os.environ.get(variable)
+    if text is None:
+        return DEFAULTS[name]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1 <= value < math.inf:
+        raise UsageError(f"environment variable {variable}={text!r} is not a positive number")
+    return int(value)
+
+
+def over_limit(name: str, value: float) -> str | None:
+    """Why a value is refused, in words that name the limit and its variable; None where it fits."""
+    most = limit(name)
+    if value <= most:
+        return None
+    return f"{value:,.0f} is more than {most:,} (set YOLOX_{name} to allow more)"
