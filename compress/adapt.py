@@ -13,7 +13,8 @@ from loguru import logger
 
 from compress.choose.plan import PruneStep
 from compress.fit.adapt import AdaptStep, Student, adapt
-from compress.flow.job import Bench, require_input_kept
+from compress.flow.choice import Judge
+from compress.flow.job import Workspace, require_input_kept
 from compress.flow.recipe import Recipe
 from compress.flow.student import fitting, load_student
 from compress.prune import job_parser, named_job
@@ -38,23 +39,27 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse(argv)
     step = _step(args)
-    bench = Bench(named_job(args, Recipe(prune=PruneStep(params=0.5), adapt=step)))
+    space = Workspace(named_job(args, Recipe(prune=PruneStep(params=0.5), adapt=step)))
     path = Path(args.ckpt)
     for given in filter(None, (path, args.dense)):
-        require_input_kept(given, bench.job.out, ["adapt"])
+        require_input_kept(given, space.job.out, ["adapt"])
     if args.dense:
-        content, student = load_student(bench, path, Path(args.dense))
+        content, student = load_student(space, path, Path(args.dense))
     else:
-        content, model = bench.load(path)
+        content, model = space.load(path)
         student = Student(model, model, {}, content.get("masks", {}))
-    trace, images = fitting(bench, student, step)
+    trace, images = fitting(space, student, step)
     found = adapt(student, trace, images, step)
     if not found:
         raise UsageError(f"{PROG}: {path} has all channels of {args.dense}: nothing to fold")
-    content["exp"] = {**content["exp"], "options": bench.exp.options()}
-    *_, adapted = found.values()
-    target = bench.save("adapted.pth", content, adapted, student.masks, content.get("channels"))
-    logger.info("{} at {} x {} -> {}", ", ".join(found), *bench.exp.test_size, target)
+    content["exp"] = {**content["exp"], "options": space.exp.options()}
+    *_, (last, adapted) = found.items()
+    judge = Judge(space, student.dense, images if args.dense else None)
+    choice = judge.best({"before": student.model, **found})
+    if choice.name != last:
+        logger.warning("{} is better than what was asked for: {}", choice.name, choice.measure)
+    target = space.save("adapted.pth", content, adapted, student.masks, content.get("channels"))
+    logger.info("{} at {} x {} -> {}", ", ".join(found), *space.exp.test_size, target)
     return 0
 
 

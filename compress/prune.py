@@ -36,6 +36,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--from", dest="start", choices=STAGES, help="do this stage and the later ones anew"
     )
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="tune the dense model as long, as a row to compare with",
+    )
     parser.add_argument("--no-recover", action="store_true", help="leave the recipe's tuning out")
     parser.add_argument("--no-eval", action="store_true", help="measure size and speed, not AP")
     parser.add_argument("-b", "--batch-size", type=int, default=16, help="of the fine-tune")
@@ -63,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             evaluated=not args.no_eval,
             backends=_backends(args.backends),
             resamples=args.resamples,
+            control=args.control,
         )
     )
     return 0

@@ -16,10 +16,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("report", type=Path)
     args = parser.parse(argv)
     try:
-        stages = [Stage(**row) for row in load_json(args.report)["stages"]]
+        content = load_json(args.report)
+        stages = [Stage(**row) for row in content["stages"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{args.report} is not a compression report: {error!r}") from error
-    sys.stdout.write(stage_table(stages) + "\n")
+    sys.stdout.write(stage_table(stages, content.get("chosen_on")) + "\n")
     return 0
 
 

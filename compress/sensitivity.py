@@ -11,7 +11,7 @@ from loguru import logger
 
 from compress.choose.plan import PruneStep
 from compress.flow.heatmap import sensitivity_table, write_csv, write_heatmap
-from compress.flow.job import Bench
+from compress.flow.job import Workspace
 from compress.flow.recipe import Recipe
 from compress.flow.sensitivity import METRICS, RATIOS, SensitivityStep, measured_curves
 from compress.prune import job_parser, named_job
@@ -37,11 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UsageError(f"compress/sensitivity.py: {error}") from error
     prune = PruneStep(params=0.5, ranking="sensitivity", exclude=tuple(args.exclude))
-    bench = Bench(named_job(args, Recipe(prune=prune)))
-    _, model = bench.load(Path(bench.job.ckpt))
-    groups = find_groups(model, bench.exp.test_size, args.exclude)
-    curves = measured_curves(bench, model, groups, step)
-    out = bench.job.out
+    space = Workspace(named_job(args, Recipe(prune=prune)))
+    _, model = space.load(Path(space.job.ckpt))
+    groups = find_groups(model, space.exp.test_size, args.exclude)
+    curves = measured_curves(space, model, groups, step)
+    out = space.job.out
     write_csv(out / "sensitivity.csv", curves, step.ratios)
     write_heatmap(out / "sensitivity.png", curves, step.ratios, METRICS[step.metric])
     logger.info("{}\n{}", METRICS[step.metric], sensitivity_table(curves, step.ratios))

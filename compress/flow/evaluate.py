@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 from loguru import logger
 
-from compress.flow.job import DENSE, PLAN, Bench, checkpoints
+from compress.flow.job import DENSE, PLAN, Workspace
 from compress.flow.ledger import Files, Ledger
+from compress.flow.lineage import provenance, reported
 from compress.flow.measure import Measuring, Stage, measure_stages
 from compress.flow.page import Bar, Picture, picture_pairs, write_page
 from compress.flow.report import report_content, stage_table
@@ -17,22 +18,43 @@ from yolox.files import file_hash, write_json
 from yolox.models.fuse import fuse
 
 
-def evaluate_stage(bench: Bench, ledger: Ledger, files: Files) -> list[Stage]:
+def evaluate_stage(space: Workspace, ledger: Ledger, files: Files) -> list[Stage]:
     """Measure every checkpoint and write `report.json` and `report.html`."""
-    job = bench.job
+    job = space.job
     how = Measuring(job.options.device, job.backends, job.evaluated, job.resamples)
-    stages = measure_stages(checkpoints(files), job.exp, how)
+    stages = measure_stages(reported(space, files), job.exp, how)
     facts = {
+        "chosen_on": _chosen_on(space),
         "recipe": asdict(job.recipe),
         "exp": {"name": job.exp.exp_name, "options": job.exp.options()},
         "checkpoint": {"path": job.ckpt, "sha256": file_hash(job.ckpt)},
         "runs": ledger.notes(),
+        **provenance(space, files),
     }
     content = report_content(stages, facts)
     write_json(job.out / "report.json", content, indent=2)
-    write_page(job.out / "report.html", stages, content, _bars(files), _pictures(bench, files))
-    logger.info("report: {}\n{}", job.out / "report.html", stage_table(stages))
+    write_page(
+        job.out / "report.html", stages, content, _bars(files), _pictures(space, files, stages)
+    )
+    logger.info("report: {}\n{}", job.out / "report.html", stage_table(stages, _chosen_on(space)))
     return stages
+
+
+def _chosen_on(space: Workspace) -> str | None:
+    """In words, on which images epochs and parts were chosen; None without an evaluation."""
+    if not space.job.evaluated:
+        return None
+    chosen, shown = space.exp.get_select_dataset(), space.exp.get_eval_dataset()
+    if chosen is None:
+        return (
+            f"The best epoch and the best part of the adaptation were chosen on the {len(shown)} "
+            "images that AP is reported on: on other images AP is likely to be a little lower "
+            "(select_ann or select_share keep the two apart)."
+        )
+    return (
+        f"The best epoch and the best part of the adaptation were chosen on {len(chosen)} images "
+        f"set aside for it; AP is that of {len(shown)} other images."
+    )
 
 
 def _bars(files: Files) -> list[Bar]:
@@ -44,12 +66,12 @@ def _bars(files: Files) -> list[Bar]:
     return [Bar(name, int(mask.sum()), mask.numel()) for name, mask in masks.items()]
 
 
-def _pictures(bench: Bench, files: Files) -> list[list[Picture]]:
+def _pictures(space: Workspace, files: Files, stages: list[Stage]) -> list[list[Picture]]:
     """Validation images (the calibration images without an evaluation) as both ends see them."""
-    job, exp = bench.job, bench.exp
+    job, exp = space.job, space.exp
     backends = []
-    for path in (files[DENSE], list(files.values())[-1]):
-        restored = checkpoint.restore(path, exp.detector_spec())
+    for name in (DENSE, stages[-1].name):
+        restored = checkpoint.restore(files[name], exp.detector_spec())
         backends.append(TorchBackend(fuse(restored.model), describe(restored), job.options.device))
-    source = exp.get_eval_dataset() if job.evaluated else bench.source
+    source = exp.get_eval_dataset() if job.evaluated else space.source
     return picture_pairs(source, backends[0], backends[1], exp.test_size)

@@ -2,12 +2,12 @@
 
 import copy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from yolox.data.augment import all_targets, letterbox
 from yolox.engine.state import Experiment
+from yolox.export.calibration import chosen_images
 
 
 def loss_gradients(model: nn.Module, exp: Experiment, count: int) -> dict[str, Tensor]:
@@ -22,8 +22,8 @@ def loss_gradients(model: nn.Module, exp: Experiment, count: int) -> dict[str, T
     device = next(probe.parameters()).device
     criterion, dataset = exp.get_criterion(), exp.get_dataset()
     size_hw, most = exp.size_spec().test_size, exp.augment_spec().max_labels
-    chosen = np.random.default_rng(0).permutation(len(dataset))[:count]
-    for index in sorted(chosen.tolist()):
+    chosen = chosen_images(len(dataset), count)
+    for index in chosen:
         sample = dataset.sample(index)
         canvas, ratio = letterbox(sample.image, size_hw)
         image = torch.from_numpy(canvas.transpose(2, 0, 1).copy())[None].to(device).float()

@@ -1,32 +1,35 @@
-"""A compression job, and the bench on which its stages work."""
+"""A compression job, and what its stages share: checkpoints, images, labelled data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
 from torch import nn
 
 from compress.fit.images import CalibrationImages
+from compress.flow.contents import Contents
 from compress.flow.recipe import Recipe
 from compress.flow.source import load_trainable
-from yolox.data.folder import find_images
+from yolox.data.coco import CocoDataset
+from yolox.data.folder import ImageFolder, find_images
 from yolox.engine import checkpoint
 from yolox.engine.checkpoint import lean
 from yolox.engine.state import RunOptions
-from yolox.errors import UsageError
-from yolox.eval.predict import ImageSource
+from yolox.errors import DataError, UsageError
 from yolox.exp import Exp
-from yolox.files import file_hash
+from yolox.export.calibration import chosen_images
 
-STAGES = ("mask", "plan", "prune", "adapt", "recover", "merge", "evaluate")
+STAGES = ("mask", "plan", "prune", "adapt", "recover", "merge", "control", "evaluate")
 DENSE = "dense"  # as a recipe names the checkpoint that is compressed
+CONTROL = "control"  # the dense model, tuned as long as the compressed one
 PLAN = "plan"  # the one artefact that is no checkpoint
 WRITTEN = {  # files and folders in the output folder, by stage
     "mask": ("mask.pth",), "plan": ("plan.json",), "prune": ("pruned.pth",),
     "adapt": ("adapted.pth", "parts"), "recover": ("recovered.pth", "recover"),
-    "merge": ("merged.pth",),
+    "merge": ("merged.pth",), "control": ("control.pth", "control"),
 }  # fmt: skip
 
 
@@ -35,7 +38,8 @@ class Job:
     """What to compress (a checkpoint, and the experiment it belongs to), how, and where to.
 
     calibration: folder of images (None: the experiment's training images). start: the stage from
-    which all are done anew, whatever was done before.
+    which all are done anew, whatever was done before. control: whether the dense model is tuned as
+    long as the compressed one, too.
     """
 
     ckpt: str
@@ -49,6 +53,7 @@ class Job:
     calibration: str | None = None
     backends: tuple[str, ...] = ("torch",)
     resamples: int = 200
+    control: bool = False
 
 
 def checkpoints(files: Mapping[str, Path]) -> dict[str, Path]:
@@ -66,34 +71,51 @@ def require_input_kept(path: str | Path, out: Path, stages: Iterable[str]) -> No
             )
 
 
-class Bench:
+class Workspace:
     """What stages share: checkpoints in and out, and calibration images, when they are needed."""
 
     def __init__(self, job: Job):
         self.job, self.recipe, self.exp = job, job.recipe, job.exp
 
     @cached_property
-    def source(self) -> ImageSource:
+    def source(self) -> ImageFolder | CocoDataset:
         """Images to calibrate with. Raises DataError."""
         if self.job.calibration:
             return find_images(Path(self.job.calibration))
         return self.exp.get_dataset()
 
     @cached_property
-    def data_facts(self) -> dict[str, Any]:
-        """What tells whether the data are those of an earlier run: labels, and the folder's files.
+    def choice_set(self) -> CocoDataset | None:
+        """Labelled images on which the better of two models is chosen; None where there are none.
 
-        The training images themselves are not looked at.
+        Those set aside for it (`select_ann`, `select_share`), else the validation images.
         """
-        exp, folder = self.exp, self.job.calibration
-        labels = exp.data_root() / "annotations" / exp.train_ann
+        if not self.job.evaluated:
+            return None
+        try:
+            return self.exp.get_select_dataset() or self.exp.get_eval_dataset()
+        except DataError as error:
+            logger.warning("nothing to measure AP on ({})", error)
+            return None
+
+    @cached_property
+    def _contents(self) -> Contents:
+        return Contents(self.job.out / "contents.json")
+
+    def calibration_hash(self, count: int) -> str:
+        """Of the content of the images that `images(count)` gives. Raises DataError."""
+        paths = self.source.paths
+        return self._contents.of(paths[index] for index in chosen_images(len(paths), count))
+
+    def labelled_hash(
+        self, dataset: CocoDataset, used: Sequence[int] | None = None
+    ) -> dict[str, str]:
+        """Of the content of labels and images, or of some of the images. Raises DataError."""
+        paths = dataset.paths
+        images = paths if used is None else [paths[index] for index in used]
         return {
-            "train": [str(exp.data_root()), exp.train_ann, exp.train_name],
-            "labels": file_hash(labels) if labels.is_file() else None,
-            "calibration": [
-                (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-                for path in (find_images(Path(folder)).paths if folder else ())
-            ],
+            "labels": self._contents.of([dataset.json_path]),
+            "images": self._contents.of(images),
         }
 
     def images(self, count: int) -> CalibrationImages:
@@ -107,11 +129,12 @@ class Bench:
         return content, model.to(self.job.options.device)
 
     def save(
-        self, name: str, content: dict[str, Any], model: nn.Module, masks: Any, channels: Any
+        self, name: str, content: Mapping[str, Any], model: nn.Module, masks: Any, channels: Any
     ) -> Path:
-        """A trainable checkpoint without training state."""
+        """A trainable checkpoint without training state; what `content` says of it is kept."""
         weights = {key: value.cpu() for key, value in model.state_dict().items()}
         path = self.job.out / name
         new = {"model": weights, "masks": dict(masks), "channels": channels or {}}
-        checkpoint.save(path, {**lean(content), **new})
+        chosen = {"chosen": content["chosen"]} if "chosen" in content else {}
+        checkpoint.save(path, {**lean(content), **new, **chosen})
         return path

@@ -30,6 +30,7 @@ class Stage:
         other than torch, and batch 8, are measured for the first and the last stage only.
     peak_mb: MiB at most in memory of the process that runs batch 1, by backend; Python and the
         runtime are part of it.
+    note: what was kept of several models, in words.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage:
     latency_ms: dict[str, float] = field(default_factory=dict)
     latency_ms_batch8: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The row of `report.json`."""
@@ -67,17 +69,29 @@ def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
     stages: list[Stage] = []
     for name, path in paths.items():
-        restored = checkpoint.restore(path, exp.detector_spec())
+        content = checkpoint.read(path)
+        restored = checkpoint.restore_content(content, path, exp.detector_spec())
         model = fuse(restored.model)
         size = complexity(model, exp.test_size)
         stored = checkpoint.weights_bytes(path)
         stage = Stage(name, None, None, size.params, size.nonzero, size.macs, stored)
+        stage.note = _note(content.get("chosen"))
         if how.evaluated:
             backend = TorchBackend(model, describe(restored), how.device)
             _measure_accuracy(stage, backend, exp, how.resamples)
         stages.append(stage)
     _measure_speed(stages, paths, exp, how)
     return stages
+
+
+def _note(chosen: Mapping[str, Any] | None) -> str:
+    """How a stage's model was chosen, where there was a choice."""
+    if not chosen or not chosen["scores"]:
+        return ""
+    kept, scores = chosen["kept"], chosen["scores"]
+    others = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if name != kept)
+    better = "" if kept == list(scores)[-1] else "what came later was worse; "
+    return f"{better}{kept} is kept ({chosen['measure']} {scores[kept]:.4f}; {others})"
 
 
 def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp, resamples: int) -> None:

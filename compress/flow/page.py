@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from compress.flow.measure import Stage
-from compress.flow.report import fraction, number, stage_cells
+from compress.flow.report import fraction, number, stage_cells, stage_notes
 from yolox.backends import Backend
 from yolox.config import EvalSpec
 from yolox.data.sample import UInt8
@@ -66,7 +66,9 @@ def write_page(
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     first, last = stages[0], stages[-1]
     head, rows = stage_cells(stages)
-    facts = {key: value for key, value in content.items() if key not in ("stages", "runs")}
+    facts = {
+        key: value for key, value in content.items() if key not in ("stages", "runs", "chosen_on")
+    }
     what = "Channels" if content["recipe"]["prune"] else "Weights"
     page = template.render(
         title=f"{content['exp']['name']}, compressed",
@@ -74,6 +76,7 @@ def write_page(
         tiles=_tiles(first, last),
         stage_head=head,
         stage_rows=rows,
+        notes=stage_notes(stages, content["chosen_on"]),
         latency_rows=_latency_rows(first, last),
         first=first.name,
         last=last.name,

@@ -12,7 +12,7 @@ from compress.choose.latency import Stopwatch, misses, plan_for_latency
 from compress.choose.plan import Plan, Planner, PruneStep, require_reachable
 from compress.fit.adapt import Student, least_squares
 from compress.flow.gradients import loss_gradients
-from compress.flow.job import DENSE, PLAN, Bench
+from compress.flow.job import DENSE, PLAN, Workspace
 from compress.flow.ledger import Files
 from compress.flow.sensitivity import Curves, SensitivityStep, measured_curves
 from compress.scores.channels import CHANNEL_CRITERIA, Evidence, Scores
@@ -37,58 +37,58 @@ LARGEST_SHARE = 1 - 1e-9  # a budget is less than all
 Masks = Mapping[str, Tensor]
 
 
-def plan_stage(bench: Bench, files: Files, begun: bool) -> Files:
+def plan_stage(space: Workspace, files: Files, begun: bool) -> Files:
     """Choose the channels. Raises YoloxError where a latency budget was not met."""
-    step = bench.recipe.prune
+    step = space.recipe.prune
     assert step is not None
-    content, model = bench.load(files[DENSE])
+    content, model = space.load(files[DENSE])
     masked = checkpoint.read(files["masked"]) if "masked" in files else content
     masks = masked.get("masks", {})
-    groups = find_groups(model, bench.exp.test_size, step.exclude)
+    groups = find_groups(model, space.exp.test_size, step.exclude)
     warn_of_unused(step.exclude, groups.trace.layers)
     facts: dict[str, float] = {}
     failure = ""
     if step.is_latency:
-        curves = _curves(bench, model, groups)
-        planner = Planner(groups, _scores(bench, model, groups, masks), step, curves)
+        curves = _curves(space, model, groups)
+        planner = Planner(groups, _scores(space, model, groups, masks), step, curves)
         info = describe(checkpoint.restore_content(content, files[DENSE]))
-        device, size_hw = bench.job.options.device, bench.exp.test_size
+        device, size_hw = space.job.options.device, space.exp.test_size
         timed = plan_for_latency(
             planner, model, Stopwatch(model, info, step, size_hw, device), step
         )
         facts = {"ms": timed.ms, "dense_ms": timed.dense_ms, "ratio": timed.ratio}
         plan, failure = timed.plan, misses(timed, step)
     else:
-        plan = _plan_in_rounds(bench, model, groups, masks)
+        plan = _plan_in_rounds(space, model, groups, masks)
     logger.info(
         "plan: {:.1%} of the parameters, {:.1%} of the MACs\n{}",
         plan.params_left, plan.macs_left, group_table(groups, plan.kept),
     )  # fmt: skip
     if failure:
         raise YoloxError(failure)
-    target = bench.job.out / "plan.json"
+    target = space.job.out / "plan.json"
     write_json(target, _plan_json(plan, groups, step, facts), indent=2)
     return {PLAN: target}
 
 
-def _plan_in_rounds(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Plan:
+def _plan_in_rounds(space: Workspace, model: nn.Module, groups: Groups, masks: Masks) -> Plan:
     """The plan for budgets in size, reached in as many rounds as the step says."""
-    step = bench.recipe.prune
+    step = space.recipe.prune
     assert step is not None
     require_reachable(groups, step)
     dense = CostModel(groups).dense()
     channels: dict[str, dict[str, list[int]]] = {}
     current, small = model, groups
-    curves = _curves(bench, model, groups)
+    curves = _curves(space, model, groups)
     for number in range(1, step.rounds + 1):
         now = _shares_of_round(step, number, dense, CostModel(small).dense())
-        scores = _scores(bench, current, small, cut_masks(masks, model, channels))
+        scores = _scores(space, current, small, cut_masks(masks, model, channels))
         plan = Planner(small, scores, replace(step, **now), curves, groups.sizes).within(now)
         channels = compose(channels, kept_channels(small, plan.kept))
         if number < step.rounds:
             student = Student(cut_channels(model, channels), model, channels, {})
-            current = least_squares(student, groups.trace, bench.images(step.images))
-            small = find_groups(current, bench.exp.test_size, step.exclude)
+            current = least_squares(student, groups.trace, space.images(step.images))
+            small = find_groups(current, space.exp.test_size, step.exclude)
     kept = kept_units(groups, channels)
     return Plan(kept, CostModel(groups).after(kept), dense)
 
@@ -103,22 +103,22 @@ def _shares_of_round(step: PruneStep, number: int, dense: Cost, current: Cost) -
     return shares
 
 
-def _curves(bench: Bench, model: nn.Module, groups: Groups) -> Curves:
+def _curves(space: Workspace, model: nn.Module, groups: Groups) -> Curves:
     """Of the dense model, for all rounds; none where the ranking needs none."""
-    step = bench.recipe.prune
+    step = space.recipe.prune
     assert step is not None
     needed = step.ranking == "sensitivity"
-    return measured_curves(bench, model, groups, SensitivityStep()) if needed else {}
+    return measured_curves(space, model, groups, SensitivityStep()) if needed else {}
 
 
-def _scores(bench: Bench, model: nn.Module, groups: Groups, masks: Masks) -> Scores:
-    step = bench.recipe.prune
+def _scores(space: Workspace, model: nn.Module, groups: Groups, masks: Masks) -> Scores:
+    step = space.recipe.prune
     assert step is not None
     evidence = Evidence(
         model, groups, masks,
-        batches=bench.images(step.images) if step.looks else None,
-        gradients=lambda: loss_gradients(model, bench.exp, step.images),
-        seed=bench.exp.seed,
+        batches=space.images(step.images) if step.looks else None,
+        gradients=lambda: loss_gradients(model, space.exp, step.images),
+        seed=space.exp.seed,
     )  # fmt: skip
     return CHANNEL_CRITERIA[step.criterion](evidence)
 

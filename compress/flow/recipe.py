@@ -36,6 +36,11 @@ class Recipe:
         if self.recover and "max_epoch" not in self.recover:
             raise ValueError("recover needs max_epoch")
 
+    @property
+    def looks(self) -> bool:
+        """Whether calibration images are needed."""
+        return any(step is not None and step.looks for step in (self.mask, self.prune, self.adapt))
+
 
 SECTIONS: dict[str, type[Any]] = {
     "mask": MaskStep, "prune": PruneStep, "adapt": AdaptStep, "merge": Storage,

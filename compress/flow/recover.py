@@ -6,42 +6,57 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
+from compress.flow.job import DENSE, WRITTEN, Workspace
 from yolox.config import nearest
-from yolox.engine.state import RunOptions
 from yolox.engine.train import train
 from yolox.errors import UsageError
 from yolox.exp import Exp
 from yolox.exp.options import check_value, option_types
 
-FOLDER = "recover"  # within the output folder of the whole run
+# Options of every recovery that the recipe does not set: a first epoch that ruins the model is
+# taken back and the rate lowered.
+ALWAYS: dict[str, Any] = {}
 
 
-def tuning_experiment(exp: Exp, tune: Mapping[str, Any], out: Path) -> Exp:
-    """The experiment of a fine-tune: `exp` with the options of a recipe, writing to `out/recover`.
-
-    Raises UsageError for an unknown option or a wrong value.
-    """
-    tuned = copy.deepcopy(exp)
-    set_options(tuned, tune, "recipe: recover")
-    tuned.output_dir, tuned.exp_name = str(out), FOLDER
+def recovery_experiment(space: Workspace) -> Exp:
+    """The experiment with the recipe's options. Raises UsageError for a wrong option or value."""
+    options = {**ALWAYS, **space.recipe.recover}
+    if options.get("teacher") == DENSE:
+        options["teacher"] = space.job.ckpt
+    tuned = copy.deepcopy(space.exp)
+    set_options(tuned, options, "recipe: recover")
     tuned.validate()
     return tuned
 
 
-def recover(tuned: Exp, source: Path, options: RunOptions, begun: bool) -> Path:
+def recover(space: Workspace, source: Path, stage: str, begun: bool) -> Path:
     """Fine-tune a checkpoint; returns the best one, whose masks and channels are the source's.
 
-    begun: an earlier try was interrupted; it goes on from its last checkpoint, if it has one. The
-    checkpoints of other tries are deleted.
+    stage: 'recover' or 'control', whose folder is used. begun: an earlier try was interrupted; it
+    goes on from its last checkpoint, if it has one. Other tries are moved aside.
     """
-    folder = Path(tuned.output_dir) / FOLDER
-    if not begun:
-        for old in folder.glob("*_ckpt.pth"):
-            old.unlink()
+    tuned, name = recovery_experiment(space), WRITTEN[stage][1]
+    tuned.output_dir, tuned.exp_name = str(space.job.out), name
+    folder = space.job.out / name
     resume = begun and (folder / "latest_ckpt.pth").is_file()
+    if not resume:
+        set_aside(folder)
     start = None if resume else str(source)
-    result = train(tuned, replace(options, ckpt=start, resume=resume))
+    result = train(tuned, replace(space.job.options, ckpt=start, resume=resume))
     return result.folder / "best_ckpt.pth"
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a folder of an earlier try to NAME.1, NAME.2 and so on; nothing is deleted."""
+    if not folder.exists():
+        return
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(target)
+    logger.info("an earlier try was moved to {}", target)
 
 
 def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:

@@ -12,10 +12,20 @@ import yolox
 from compress.flow.measure import Stage
 
 
-def stage_table(stages: Sequence[Stage]) -> str:
-    """One row per stage, with shares of the first one."""
+def stage_table(stages: Sequence[Stage], chosen_on: str | None = None) -> str:
+    """One row per stage, with shares of the first one, and notes.
+
+    chosen_on: on which images epochs and parts were chosen, in words.
+    """
     headers, rows = stage_cells(stages)
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return "\n".join([table, *stage_notes(stages, chosen_on)])
+
+
+def stage_notes(stages: Sequence[Stage], chosen_on: str | None = None) -> list[str]:
+    """What must be known to read the table right, one sentence each."""
+    notes = [f"{stage.name}: {stage.note}." for stage in stages if stage.note]
+    return [*notes, *([chosen_on] if chosen_on else [])]
 
 
 def stage_cells(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:

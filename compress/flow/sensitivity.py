@@ -11,17 +11,14 @@ from loguru import logger
 from torch import nn
 
 from compress.fit.images import CalibrationImages
-from compress.flow.job import Bench
+from compress.flow.choice import average_precision
+from compress.flow.job import Workspace
 from compress.scores.curves import Curve, Damage, OutputLoss, measure_curve
 from compress.scores.reconstruct import RIDGE, reader_systems
 from compress.structure.groups import ChannelGroup, Groups
-from yolox.backends import TorchBackend
 from yolox.config import one_of
-from yolox.data.coco import load_json
-from yolox.engine import checkpoint
+from yolox.data.coco import CocoDataset, load_json
 from yolox.errors import DataError
-from yolox.eval.evaluate import evaluate_alone
-from yolox.export.open import describe
 from yolox.files import file_hash, text_hash, write_json
 
 METRICS = {  # as the outputs name them
@@ -63,7 +60,7 @@ class SensitivityStep:
 
 
 def measured_curves(
-    bench: Bench, model: nn.Module, groups: Groups, step: SensitivityStep
+    space: Workspace, model: nn.Module, groups: Groups, step: SensitivityStep
 ) -> Curves:
     """The curve of each group, in the order of the groups.
 
@@ -71,17 +68,17 @@ def measured_curves(
     from there; the file is written after every group. model: of the job's checkpoint. Raises
     DataError where images are missing.
     """
-    store = CurveStore(bench.job.out / FILE, curve_inputs(bench, step))
+    store = CurveStore(space.job.out / FILE, curve_inputs(space, step))
     missing = [group for group in groups.groups if group.name not in store.curves]
     logger.info(
         "sensitivity ({}): {} of {} groups to measure -> {}",
         step.metric, len(missing), len(groups), store.path,
     )  # fmt: skip
     if missing:
-        images = bench.images(max(step.images, SOLVED_ON))
+        images = space.images(max(step.images, SOLVED_ON))
         probe = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         systems = reader_systems(probe, Groups(tuple(missing), groups.trace), images)
-        damage_of = _damage(bench, probe, groups, step, images)
+        damage_of = _damage(space, probe, groups, step, images)
         for number, group in enumerate(missing, 1):
             curve = measure_curve(probe, group, systems, step.ratios, damage_of(group))
             store.add(group.name, curve)
@@ -93,49 +90,46 @@ def measured_curves(
 
 
 def _damage(
-    bench: Bench, model: nn.Module, groups: Groups, step: SensitivityStep, images: CalibrationImages
+    space: Workspace,
+    model: nn.Module,
+    groups: Groups,
+    step: SensitivityStep,
+    images: CalibrationImages,
 ) -> Callable[[ChannelGroup], Damage | None]:
     """What measures the model while a group lacks units."""
     if step.metric == "loss":
         return OutputLoss(model, groups.trace, images.first(step.images)).of
     if step.metric == "ap":
-        drop = _ap_drop(bench, model)
+        drop = _ap_drop(space, model)
         return lambda group: drop
     return lambda group: None
 
 
-def _ap_drop(bench: Bench, model: nn.Module) -> Damage:
-    """By how much AP on the validation images is below the dense model's: a fraction."""
-    exp, device = bench.exp, bench.job.options.device
-    dataset = exp.get_eval_dataset()
-    content = checkpoint.read(bench.job.ckpt)
-    info = describe(checkpoint.restore_content(content, bench.job.ckpt, exp.detector_spec()))
-
-    def ap() -> float:
-        backend = TorchBackend(model, info, device)
-        found = evaluate_alone(
-            backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers
-        )
-        return found.metrics.AP
-
-    dense = ap()
-    return lambda: dense - ap()
+def _ap_drop(space: Workspace, model: nn.Module) -> Damage:
+    """By how much AP on the images that choose is below the dense model's: a fraction."""
+    dataset = _judging(space)
+    dense = average_precision(space, model, dataset)
+    return lambda: dense - average_precision(space, model, dataset)
 
 
-def curve_inputs(bench: Bench, step: SensitivityStep) -> dict[str, Any]:
-    """Everything that a curve depends on, but for the group."""
-    exp = bench.exp
-    data = [str(exp.data_root()), exp.train_ann, exp.train_name]
+def _judging(space: Workspace) -> CocoDataset:
+    """The labelled images for the metric 'ap'. Raises DataError."""
+    return space.exp.get_select_dataset() or space.exp.get_eval_dataset()
+
+
+def curve_inputs(space: Workspace, step: SensitivityStep) -> dict[str, Any]:
+    """Everything that a curve depends on, but for the group. Raises DataError."""
+    exp = space.exp
     given = {
-        "checkpoint": file_hash(bench.job.ckpt),
+        "checkpoint": file_hash(space.job.ckpt),
         "test_size": list(exp.test_size),
-        "calibration": bench.job.calibration or data,
+        "images": space.calibration_hash(max(step.images, SOLVED_ON)),
         "step": asdict(step) | {"ratios": list(step.ratios)},
         "solved_on": SOLVED_ON,
         "ridge": RIDGE,
     }
     if step.metric == "ap":
-        given |= {"validation": [str(exp.data_root()), exp.val_ann, exp.val_name]}
+        given |= {"validation": space.labelled_hash(_judging(space))}
         given |= {"detections": asdict(exp.eval_spec())}
     return given
 

@@ -5,7 +5,7 @@ what it wrote, by the name of the report's row.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,111 +13,123 @@ from loguru import logger
 from torch import Tensor, nn
 
 from compress.choose.masks import MaskStep, draw_masks, kept_share
-from compress.fit.adapt import adapt
-from compress.flow.job import DENSE, PLAN, Bench
+from compress.fit.adapt import AdaptStep, adapt
+from compress.flow.choice import Judge
+from compress.flow.job import CONTROL, DENSE, PLAN, WRITTEN, Workspace
 from compress.flow.ledger import Files
 from compress.flow.planning import read_plan
-from compress.flow.recover import recover, tuning_experiment
+from compress.flow.recover import recover
 from compress.flow.student import fitting, load_student
 from compress.structure.groups import find_groups, kept_channels
 from compress.structure.merge import merge
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks, within
-from yolox.exp import Exp
 from yolox.models.channels import compose, cut_channels, cut_masks
 
 
-def mask_stage(bench: Bench, files: Files, begun: bool) -> Files:
+def mask_stage(space: Workspace, files: Files, begun: bool) -> Files:
     """Draw the weight masks of the dense model."""
-    assert bench.recipe.mask is not None
-    content, model = bench.load(files[DENSE])
-    masks = within(_draw(bench, bench.recipe.mask, model), content.get("masks", {}))
+    assert space.recipe.mask is not None
+    content, model = space.load(files[DENSE])
+    masks = within(_draw(space, space.recipe.mask, model), content.get("masks", {}))
     apply_masks(model, masks)
     logger.info("{:.1%} of the weights of {} layers kept", kept_share(masks), len(masks))
-    return {"masked": bench.save("mask.pth", content, model, masks, content.get("channels"))}
+    return {"masked": space.save("mask.pth", content, model, masks, content.get("channels"))}
 
 
-def prune_stage(bench: Bench, files: Files, begun: bool) -> Files:
+def prune_stage(space: Workspace, files: Files, begun: bool) -> Files:
     """Cut the channels.
 
     Masks are cut likewise; those of the mask stage only where the adaptation draws no others.
     """
-    assert bench.recipe.prune is not None
-    content, model = bench.load(files[DENSE])
-    groups = find_groups(model, bench.exp.test_size, bench.recipe.prune.exclude)
+    assert space.recipe.prune is not None
+    content, model = space.load(files[DENSE])
+    groups = find_groups(model, space.exp.test_size, space.recipe.prune.exclude)
     channels = kept_channels(groups, read_plan(files[PLAN], groups))
     small = cut_channels(model, channels)
     masks = content.get("masks", {})
-    if "masked" in files and bench.recipe.adapt is None:
+    if "masked" in files and space.recipe.adapt is None:
         masks = checkpoint.read(files["masked"])["masks"]
     masks = cut_masks(masks, model, channels)
     apply_masks(small, masks)
     whole = compose(content.get("channels", {}), channels)
-    return {"pruned": bench.save("pruned.pth", content, small, masks, whole)}
+    return {"pruned": space.save("pruned.pth", content, small, masks, whole)}
 
 
-def adapt_stage(bench: Bench, files: Files, begun: bool) -> Files:
-    """Fit what is left to the dense model's answers."""
-    step = bench.recipe.adapt
+def adapt_stage(space: Workspace, files: Files, begun: bool) -> Files:
+    """Fit what is left to the dense model's answers; a part that makes it worse is not kept."""
+    step = space.recipe.adapt
     assert step is not None
-    smaller, student = load_student(bench, _latest(files, "pruned", "masked"), files[DENSE])
-    trace, images = fitting(bench, student, step)
-    if bench.recipe.mask is None or "pruned" not in files:
-        found = adapt(student, trace, images, step)
-        last, masks = _last(found, student.model), student.masks
-    else:  # the share holds for what is left
-        found = adapt(student, trace, images, replace(step, recalibrate=False))
-        last = copy.deepcopy(_last(found, student.model))
-        masks = within(_draw(bench, bench.recipe.mask, last), student.masks)
+    start = "pruned" if "pruned" in files else "masked"
+    smaller, student = load_student(space, files[start], files[DENSE])
+    trace, images = fitting(space, student, step)
+    judge = Judge(space, student.dense, images)
+    drawn_anew = space.recipe.mask is not None and start == "pruned"
+    first = replace(step, recalibrate=False) if drawn_anew else step
+    parts = {start: student.model, **adapt(student, trace, images, first)}
+    choice, masks = judge.best(parts), student.masks
+    if drawn_anew and space.recipe.mask is not None:  # the share holds for what is left
+        last = copy.deepcopy(choice.model)
+        masks = within(_draw(space, space.recipe.mask, last), student.masks)
         apply_masks(last, masks)
         masked = replace(student, model=last, masks=masks)
-        last = _last(adapt(masked, trace, images, replace(step, fold=False)), last)
+        refitted = adapt(masked, trace, images, replace(step, fold=False))
+        choice = judge.best({"masked": last, **refitted})
     written: Files = {}
-    for name, part in found.items():
-        if part is not last:
-            written[name] = bench.save(
-                f"parts/{name}.pth", smaller, part, smaller.get("masks", {}),
-                smaller.get("channels"),
-            )  # fmt: skip
-    target = bench.save("adapted.pth", smaller, last, masks, smaller.get("channels"))
+    for name, part in parts.items():
+        if name != start and part is not choice.model:
+            former = smaller.get("masks", {})
+            written[name] = space.save(
+                f"parts/{name}.pth", smaller, part, former, smaller.get("channels")
+            )
+    content = {**smaller, "chosen": choice.as_json()}
+    target = space.save("adapted.pth", content, choice.model, masks, smaller.get("channels"))
     return {**written, "adapted": target}
 
 
-def recover_stage(bench: Bench, files: Files, begun: bool) -> Files:
-    """Tune what is left with the normal trainer. The experiment stays the one it was before."""
-    source = _latest(files, "adapted", "pruned", "masked")
-    best = recover(tuned(bench), source, bench.job.options, begun)
-    content, model = bench.load(best)
-    content["exp"] = checkpoint.read(source)["exp"]
+def recover_stage(space: Workspace, files: Files, begun: bool) -> Files:
+    """Tune what is left with the normal trainer, and keep the better of before and after."""
+    source = files[latest_name(files, before="recovered")]
+    return {"recovered": _tuned(space, files, source, "recover", begun)}
+
+
+def control_stage(space: Workspace, files: Files, begun: bool) -> Files:
+    """Tune the dense model as the compressed one was: what the others are to be compared with."""
+    return {CONTROL: _tuned(space, files, files[DENSE], CONTROL, begun)}
+
+
+def _tuned(space: Workspace, files: Files, source: Path, stage: str, begun: bool) -> Path:
+    """The better of a checkpoint and what a fine-tune makes of it. Its experiment stays."""
+    best = recover(space, source, stage, begun)
+    former, before = space.load(source)
+    content, after = space.load(best)
+    dense = before if source == files[DENSE] else space.load(files[DENSE])[1]
+    count = space.recipe.adapt.images if space.recipe.adapt is not None else AdaptStep.images
+    images = None if space.choice_set is not None else space.images(count)
+    choice = Judge(space, dense, images).best({"before": before, "after": after})
+    if choice.name == "before":
+        logger.warning("{}: training made the model no better, it is left as it was", stage)
     masks, channels = content.get("masks", {}), content.get("channels")
-    return {"recovered": bench.save("recovered.pth", content, model, masks, channels)}
+    content = {**content, "exp": former["exp"], "chosen": choice.as_json()}
+    return space.save(WRITTEN[stage][0], content, choice.model, masks, channels)
 
 
-def tuned(bench: Bench) -> Exp:
-    """The experiment of the recovery. Raises UsageError for a wrong option."""
-    options = dict(bench.recipe.recover)
-    if options.get("teacher") == DENSE:
-        options["teacher"] = bench.job.ckpt
-    return tuning_experiment(bench.exp, options, bench.job.out)
-
-
-def merge_stage(bench: Bench, files: Files, begun: bool) -> Files:
+def merge_stage(space: Workspace, files: Files, begun: bool) -> Files:
     """Fuse, multiply the masks in, and store the result sparsely."""
-    content, model = bench.load(_latest(files, "recovered", "adapted", "pruned", "masked"))
-    merged = merge(content, model, bench.recipe.merge)
-    target = bench.job.out / "merged.pth"
+    content, model = space.load(files[latest_name(files, before="merged")])
+    merged = merge(content, model, space.recipe.merge)
+    target = space.job.out / "merged.pth"
     checkpoint.save(target, merged)
     logger.info("{} values not zero -> {}", merged["nonzero_params"], target)
     return {"merged": target}
 
 
-def _last(found: Mapping[str, nn.Module], otherwise: nn.Module) -> nn.Module:
-    return list(found.values())[-1] if found else otherwise
+def latest_name(files: Iterable[str], before: str) -> str:
+    """What a recovery or a merge starts from."""
+    order = ("masked", "pruned", "adapted", "recovered", "merged")
+    there = set(files)
+    return next(name for name in reversed(order[: order.index(before)]) if name in there)
 
 
-def _latest(files: Files, *names: str) -> Path:
-    return next(files[name] for name in names if name in files)
-
-
-def _draw(bench: Bench, step: MaskStep, model: nn.Module) -> dict[str, Tensor]:
-    return draw_masks(model, step, bench.images(step.images) if step.looks else None)
+def _draw(space: Workspace, step: MaskStep, model: nn.Module) -> dict[str, Tensor]:
+    return draw_masks(model, step, space.images(step.images) if step.looks else None)

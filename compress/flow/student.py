@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compress.fit.adapt import AdaptStep, Student
 from compress.fit.images import CalibrationImages
-from compress.flow.job import Bench
+from compress.flow.job import Workspace
 from compress.structure.groups import find_groups
 from compress.structure.trace import Trace
 from yolox.errors import ModelError
@@ -20,13 +20,13 @@ from yolox.models.channels import cut_channels, relative_channels
 LEAST_ALIKE = 0.1
 
 
-def load_student(bench: Bench, path: Path, dense_path: Path) -> tuple[dict[str, Any], Student]:
+def load_student(space: Workspace, path: Path, dense_path: Path) -> tuple[dict[str, Any], Student]:
     """A pruned or masked checkpoint and its model, with the dense one.
 
     Raises ModelError naming both files where the one was not made from the other.
     """
-    before, dense = bench.load(dense_path)
-    after, model = bench.load(path)
+    before, dense = space.load(dense_path)
+    after, model = space.load(path)
     where = f"checkpoint {path} was not made from {dense_path}"
     if before["spec"] != after["spec"]:
         raise ModelError(f"{where}: they are of different architectures")
@@ -39,14 +39,14 @@ def load_student(bench: Bench, path: Path, dense_path: Path) -> tuple[dict[str, 
 
 
 def fitting(
-    bench: Bench, student: Student, step: AdaptStep
+    space: Workspace, student: Student, step: AdaptStep
 ) -> tuple[Trace, CalibrationImages | None]:
     """What an adaptation needs beside the student: the dense model's trace, and images or none.
 
     Raises DataError where there are no images.
     """
-    images = bench.images(step.images) if step.looks else None
-    return find_groups(student.dense, bench.exp.test_size).trace, images
+    images = space.images(step.images) if step.looks else None
+    return find_groups(student.dense, space.exp.test_size).trace, images
 
 
 def _require_alike(cut: nn.Module, model: nn.Module) -> None:

@@ -87,6 +87,11 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def paths(self) -> list[Path]:
+        """The images' files, by number."""
+        return [record.path for record in self.images]
+
     def read_image(self, index: int) -> UInt8:
         """The image as stored: [H, W, 3] uint8 BGR."""
         return read_image(self.images[index].path)

@@ -206,6 +206,9 @@ class Exp:
         """The validation images. Raises like `get_dataset`."""
         return self._dataset(self.val_ann, self.val_name)
 
+    def get_select_dataset(self) -> CocoDataset | None:
+        return None
+
     def _dataset(self, json_file: str, name: str) -> CocoDataset:
         dataset = CocoDataset(self.data_root(), json_file, name)
         if len(dataset.class_names) != self.num_classes:

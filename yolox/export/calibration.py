@@ -30,9 +30,14 @@ def canvases(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tenso
 
 def some_canvases(source: ImageSource, size_hw: tuple[int, int], count: int) -> Iterator[UInt8]:
     """The same, one [H, W, 3] at a time."""
-    order = np.random.default_rng(SEED).permutation(len(source))[:count]
-    for index in sorted(order.tolist()):
+    for index in chosen_images(len(source), count):
         yield letterbox(source.read_image(index), size_hw)[0]
+
+
+def chosen_images(total: int, count: int) -> list[int]:
+    """Numbers of at most `count` of `total` images, ascending: at random but always the same."""
+    order = np.random.default_rng(SEED).permutation(total)[:count]
+    return sorted(order.tolist())
 
 
 def calibration_images(source: ImageSource, size_hw: tuple[int, int], count: int) -> Tensor:
