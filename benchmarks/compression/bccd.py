@@ -2,10 +2,12 @@
 
     python datasets/voc_to_coco.py --voc BCCD --out datasets/bccd --classes RBC WBC Platelets
     python benchmarks/compression/bccd.py --weights yolox_nano.pth --data datasets/bccd \
-        --seeds 0 1 2 --variants half masked both
+        --seeds 0 1 2 --variants control half masked both
 
-Every row is a run of `tools/train.py` (dense) or `compress/prune.py` (the others) that can be
-interrupted; rows that are there already are not measured again. Ends with the table of all rows.
+"control" is the dense model tuned as long and in the same way as the compressed ones: the row to
+compare them with. Every row is a run of `tools/train.py` (dense) or `compress/prune.py` (the
+others) that can be interrupted; rows that are there already are not measured again. Ends with the
+table of all rows.
 """
 
 import argparse
@@ -72,21 +74,37 @@ class Bench:
 
     def compressed(self, variant: str, seed: int) -> None:
         """One row, measured where it is not there."""
-        folder = self.out / f"{variant.replace(', ', '_').replace(' ', '-')}{seed}"
+        folder = self._folder(variant, seed)
         row = self.out / f"{folder.name}.json"
         if row.is_file():
             return
-        dense = self.dense(seed)
-        recipe = self.out / f"{folder.name}.yaml"
-        recipe.write_text(yaml.safe_dump(VARIANTS[variant], sort_keys=False))
-        seconds = self._run(
-            "compress/prune.py", "--ckpt", str(dense), "--recipe", str(recipe), "--out",
-            str(folder), "-b", self.batch, "--until", "merge", *self.options, "seed", str(seed),
-        )  # fmt: skip
+        seconds = self._compress(variant, seed, "--until", "merge")
         adapted = folder / "adapted.pth"
         before = self._ap(adapted if adapted.is_file() else folder / "pruned.pth")["AP"]
         extra = {"before": before, "stages": json.loads((folder / "stages.json").read_text())}
         self._evaluate(folder / "merged.pth", row, variant, seed, seconds, extra)
+
+    def control(self, seed: int) -> None:
+        """The row to compare with: the dense model under the recovery of 'half'."""
+        row = self.out / f"control{seed}.json"
+        if not row.is_file():
+            seconds = self._compress("half", seed, "--control", "--until", "control")
+            tuned = self._folder("half", seed) / "control.pth"
+            before = {"before": self._ap(self.dense(seed))["AP"]}
+            self._evaluate(tuned, row, "control", seed, seconds, before)
+
+    def _folder(self, variant: str, seed: int) -> Path:
+        return self.out / f"{variant.replace(', ', '_').replace(' ', '-')}{seed}"
+
+    def _compress(self, variant: str, seed: int, *words: str) -> float:
+        """Run a variant's recipe; returns the seconds. Stages that were done before are kept."""
+        folder = self._folder(variant, seed)
+        recipe = self.out / f"{folder.name}.yaml"
+        recipe.write_text(yaml.safe_dump(VARIANTS[variant], sort_keys=False))
+        return self._run(
+            "compress/prune.py", "--ckpt", str(self.dense(seed)), "--recipe", str(recipe), "--out",
+            str(folder), "-f", str(EXP), "-b", self.batch, *words, *self.options, "seed", str(seed),
+        )  # fmt: skip
 
     def _evaluate(self, ckpt: Path, row: Path, variant: str, seed: int, seconds: float, extra=None):
         found = {"variant": variant, "seed": seed, "seconds": seconds, **self._ap(ckpt)}
@@ -118,7 +136,7 @@ def table(out: Path) -> str:
     dense = statistics.mean(row["gflops"] for row in rows["dense"])
     params = statistics.mean(row["params"] for row in rows["dense"])
     lines = []
-    for variant in ["dense", *VARIANTS]:
+    for variant in ["dense", "control", *VARIANTS]:
         found = sorted(rows.get(variant, []), key=lambda row: row["seed"])
         if not found:
             continue
@@ -146,14 +164,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("YOLOX_outputs/bccd"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="*", default=["half", "masked", "both"])
+    parser.add_argument("--variants", nargs="*", default=["control", "half", "masked", "both"])
     parser.add_argument("--workers", type=int, default=1, help="data loader processes")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args)
     for variant in args.variants:
         for seed in args.seeds:
-            bench.compressed(variant, seed)
+            if variant == "control":
+                bench.control(seed)
+            else:
+                bench.compressed(variant, seed)
     print(table(args.out))
 
 
