@@ -23,6 +23,7 @@ class QuantReport:
 
     float_layers: the layers left float with the damage that 8 bits would do to each alone.
     ap_float, ap_int8: fractions; None where nothing was evaluated.
+    chosen_on: the images that both were measured on, in words.
     """
 
     ap_float: float | None = None
@@ -30,6 +31,7 @@ class QuantReport:
     layers: int = 0
     float_layers: dict[str, float] = field(default_factory=dict)
     trail: list[tuple[int, float]] = field(default_factory=list)
+    chosen_on: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -39,6 +41,8 @@ class QuantReport:
         """For the log: the trail, then the float layers with their damage."""
         steps = ", ".join(f"{count}: {ap:.4f}" for count, ap in self.trail)
         found = [f"AP by number of float layers (of {self.layers}): {steps}"]
+        if self.chosen_on:
+            found.append(f"that AP is of {self.chosen_on}")
         if self.float_layers:
             found.append("float, with the damage 8 bits would do to detections:")
             found += [f"  {name}  {damage:.4f}" for name, damage in self.float_layers.items()]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.config import EvalSpec
+from yolox.data.coco import CocoDataset
 from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.errors import DataError, ExportError, UsageError
@@ -195,15 +196,24 @@ def _searched(
         logger.warning("without --max-drop the accuracy of an INT8 file is not checked")
         quantizer.write(work, ())
         return QuantReport(layers=len(quantizer.layers.members))
-    measure = _measure(job)
+    chosen = job.exp.get_select_dataset()
+    measure = _measure(job, chosen or job.exp.get_eval_dataset())
     damage = layer_damage(source.model, images)
     report = quantise_to_floor(
         quantizer, damage, work, lambda path: measure(open_file(path, _runtime(path))),
         measure(reference), int8.max_drop,
     )  # fmt: skip
+    report.chosen_on = _chosen_on(chosen)
     for line in report.lines():
         logger.info(line)
     return report
+
+
+def _chosen_on(chosen: CocoDataset | None) -> str:
+    """In words, on which images the number of float layers was chosen."""
+    if chosen is None:
+        return "the validation images, on which AP is reported, too (see select_ann, select_share)"
+    return f"{len(chosen)} images set aside for choosing, not the validation images (see --ap)"
 
 
 def _speed(reference: Backend, quantised: Backend, image: Tensor) -> dict[str, Any]:
@@ -231,7 +241,7 @@ def _proof(job: Job, source: Source, work: Path, images: Tensor) -> dict[str, An
         require_parity(found, tolerance)
     facts: dict[str, Any] = {"parity": found.as_json()}
     if job.ap:
-        measure = _measure(job)
+        measure = _measure(job, job.exp.get_eval_dataset())
         before, after = measure(source.backend), measure(exported)
         logger.info("AP {:.4f} -> {:.4f}", before, after)
         if tolerance is not None:
@@ -240,9 +250,9 @@ def _proof(job: Job, source: Source, work: Path, images: Tensor) -> dict[str, An
     return facts
 
 
-def _measure(job: Job) -> Callable[[Backend], float]:
-    """AP of a backend on the experiment's validation set."""
-    exp, dataset = job.exp, job.exp.get_eval_dataset()
+def _measure(job: Job, dataset: CocoDataset) -> Callable[[Backend], float]:
+    """AP of a backend on labelled images."""
+    exp = job.exp
 
     def measure(backend: Backend) -> float:
         found = evaluate_alone(
