@@ -14,7 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from yolox.cli.common import run
-from yolox.data.coco import Problem
+from yolox.data.problems import Problem
 from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import UsageError
 from yolox.files import write_json

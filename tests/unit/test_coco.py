@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yolox.data.coco import CocoDataset
-from yolox.data.sample import is_cut_off, read_image
+from yolox.data.image import is_cut_off, read_image
 from yolox.errors import DataError
 
 WIDTH, HEIGHT = 64, 48

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from yolox.data.coco import CocoDataset
-from yolox.data.sample import header_size, read_image
+from yolox.data.image import header_size, read_image
 from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import DataError
 from yolox.files import write_json

@@ -19,7 +19,7 @@ from yolox.config import EvalSpec, from_dict
 from yolox.data.coco import CocoDataset, load_json
 from yolox.data.coco_classes import category_ids
 from yolox.data.folder import ImageFolder, find_images
-from yolox.data.sample import header_size
+from yolox.data.image import header_size
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolox.data.sample import UInt8, read_image
+from yolox.data.image import read_image
+from yolox.data.sample import UInt8
 from yolox.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

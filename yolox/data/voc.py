@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from yolox.data.coco import Problem
-from yolox.data.sample import header_size
+from yolox.data.image import header_size
+from yolox.data.problems import Problem
 from yolox.errors import DataError
 
 Element = ElementTree.Element

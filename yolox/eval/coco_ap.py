@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolox.data.coco import CocoDataset, finite_box, load_json
+from yolox.data.annotations import LARGEST_ID
+from yolox.data.coco import CocoDataset
 from yolox.errors import UsageError
 from yolox.eval.predict import Detections
 
@@ -56,23 +57,23 @@ class CocoMetrics:
 
 
 def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
-    """What the engines need of an annotation file; missing `area`, `iscrowd` and ids filled in."""
-    content = load_json(dataset.json_path)
-    annotations = []
-    for number, source in enumerate(content.get("annotations", []), start=1):
-        box, area = finite_box(source.get("bbox")), source.get("area")
-        if box is None:  # reported when the data set was read
-            continue
-        annotations.append(
-            {
-                "id": number,
-                "image_id": source["image_id"],
-                "category_id": source["category_id"],
-                "bbox": list(box),
-                "area": float(area) if isinstance(area, int | float) else box[2] * box[3],
-                "iscrowd": int(bool(source.get("iscrowd"))),
-            }
-        )
+    """What the engines need of an annotation file, in its own pixels.
+
+    Boxes stand as they are written: COCO's own evaluation neither clips nor leaves out. Only
+    annotations that belong to no image, no class or have no box are absent; the data set lists
+    them among its problems.
+    """
+    annotations = [
+        {
+            "id": number,
+            "image_id": dataset.images[annotation.image].id,
+            "category_id": dataset.category_ids[annotation.label],
+            "bbox": list(annotation.box_xywh),
+            "area": annotation.area,
+            "iscrowd": int(annotation.crowd),
+        }
+        for number, annotation in enumerate(dataset.annotations(), start=1)
+    ]
     names = zip(dataset.category_ids, dataset.class_names, strict=True)
     return {
         "images": [{"id": r.id, "width": r.width, "height": r.height} for r in dataset.images],
@@ -153,9 +154,9 @@ def _accumulated(
 def _with_number_ids(
     truth: dict[str, Any], results: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The same with image ids as numbers, which the engines need."""
+    """The same with image ids as numbers of 64 bits, which the engines need."""
     ids = [image["id"] for image in truth["images"]]
-    if all(isinstance(identifier, int) for identifier in ids):
+    if all(isinstance(i, int) and -LARGEST_ID <= i < LARGEST_ID for i in ids):
         return truth, results
     number = {identifier: position for position, identifier in enumerate(ids, start=1)}
     numbered = {
