@@ -194,9 +194,14 @@ def _objects(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str,
     return entries
 
 
+def is_writable(text: str) -> bool:
+    """Whether a name can be printed on a line and written to a file."""
+    return bool(text) and not _UNWRITABLE.search(text)
+
+
 def _text(value: object, where: str) -> str:
-    """A name that can be printed and written. Raises DataError."""
-    if not isinstance(value, str) or not value or _UNWRITABLE.search(value):
+    """A writable name. Raises DataError."""
+    if not isinstance(value, str) or not is_writable(value):
         raise DataError(f"{where} {shown(value)} is no text, or cannot be written")
     return value
 

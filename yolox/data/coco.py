@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from yolox.data.sample import Float32, Int64, Sample, UInt8
 from yolox.errors import DataError
 from yolox.files import open_regular
 
+PROBED_SIZES = 200  # image headers that the start of a training looks at
 SLACK = 1.0  # pixels by which a box may leave its image without a word
 
 
@@ -200,16 +202,20 @@ def size_problem(record: ImageRecord, size_wh: tuple[int, int]) -> Problem | Non
     return Problem("size_mismatch", None, record.path.name, stated + swapped)
 
 
-def probe_sizes(dataset: CocoDataset, most: int = 200) -> list[Problem]:
-    """Size problems of at most so many images, evenly spread, by their headers.
+def size_warning(dataset: CocoDataset, most: int = PROBED_SIZES) -> str | None:
+    """A line about files whose size is not the one that the JSON states, None where there is none.
 
-    A file whose header cannot be read is passed over: reading the image will name it.
+    The headers of at most so many images are looked at, evenly spread. A file whose header cannot
+    be read is passed over: reading the image will name it.
     """
     step = max(len(dataset) // most, 1)
-    found: list[Problem | None] = []
-    for record in dataset.images[::step][:most]:
-        try:
-            found.append(size_problem(record, header_size(record.path)))
-        except DataError:
-            continue
-    return [problem for problem in found if problem is not None]
+    looked_at = dataset.images[::step][:most]
+    problems = []
+    for record in looked_at:
+        with suppress(DataError):
+            problem = size_problem(record, header_size(record.path))
+            problems += [problem] if problem else []
+    if not problems:
+        return None
+    share = f"{len(problems)} of {len(looked_at)} images looked at"
+    return f"{dataset.json_path}: {share}: {problems[0]}; boxes are scaled"
