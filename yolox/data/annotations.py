@@ -154,7 +154,8 @@ def categories(content: Mapping[str, Any], path: Path) -> tuple[list[int], tuple
         number, name = plain_id(entry["id"]), entry["name"]
         if not isinstance(number, int) or not -LARGEST_ID <= number < LARGEST_ID:
             raise DataError(f"{path}: category id {shown(entry['id'])} is no whole number")
-        name = str(name) if isinstance(name, int | float) else name
+        if isinstance(name, int | float) and not isinstance(name, bool):
+            name = str(name)
         named.append((number, _text(name, f"{path}: category {number}: name")))
     named.sort()
     ids = [identifier for identifier, _ in named]

@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from yolox.data.annotations import ImageRecord, finite_box, plain_id
 from yolox.data.coco import CocoDataset, load_json, size_problem
+from yolox.data.coco_classes import unique_names
 from yolox.data.draw import draw_boxes
 from yolox.data.image import header_size, is_cut_off, read_bytes
 from yolox.data.problems import FATAL, Problem, shown
@@ -111,7 +112,7 @@ def examine(data_dir: str | Path, json_file: str, name: str, allow_outside: bool
         boxes=len(boxes_xyxy),
         crowd_boxes=dataset.crowd_boxes,
         category_ids=tuple(dataset.category_ids),
-        class_counts=_counts_by_name(dataset.class_names, per_label.tolist()),
+        class_counts=dict(zip(unique_names(dataset.class_names), per_label.tolist(), strict=True)),
         size_counts={
             "small": int(small.sum()),
             "medium": int((~small & ~large).sum()),
@@ -209,13 +210,6 @@ def _cells(dataset: CocoDataset, rng: np.random.Generator, count: int) -> list[U
     if not cells:
         raise DataError(f"{dataset.json_path}: none of the {len(dataset)} images can be read")
     return cells
-
-
-def _counts_by_name(names: tuple[str, ...], counts: list[int]) -> dict[str, int]:
-    """Class name -> count; a name that stands twice gets its position added."""
-    repeated = {name for name, times in Counter(names).items() if times > 1}
-    unique = [f"{n} [{i}]" if n in repeated else n for i, n in enumerate(names)]
-    return dict(zip(unique, counts, strict=True))
 
 
 def _quantiles(values: Float32) -> dict[str, float]:

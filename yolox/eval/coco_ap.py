@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from yolox.data.annotations import LARGEST_ID
 from yolox.data.coco import CocoDataset
+from yolox.data.coco_classes import unique_names
 from yolox.errors import UsageError
 from yolox.eval.predict import Detections
 
@@ -134,7 +135,7 @@ def _accumulated(
     """precision [T, R, K, A, M] and recall [T, K, A, M] with -1 where undefined."""
     if engine not in ENGINES:
         raise UsageError(f"evaluation engine {engine!r} is none of {', '.join(ENGINES)}")
-    truth, results = _with_number_ids(truth, results)
+    truth, results = _with_engine_ids(truth, results)
     if not results:  # the engines want one: a detection of nothing, which changes no number
         nothing = {"bbox": [0.0, 0.0, 1e-3, 1e-3], "score": 0.0}
         first = {"image_id": truth["images"][0]["id"], "category_id": truth["categories"][0]["id"]}
@@ -151,20 +152,23 @@ def _accumulated(
     return np.asarray(found["precision"]), np.asarray(found["recall"])
 
 
-def _with_number_ids(
+def _with_engine_ids(
     truth: dict[str, Any], results: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The same with image ids as numbers of 64 bits, which the engines need."""
-    ids = [image["id"] for image in truth["images"]]
-    if all(isinstance(i, int) and -LARGEST_ID <= i < LARGEST_ID for i in ids):
-        return truth, results
-    number = {identifier: position for position, identifier in enumerate(ids, start=1)}
-    numbered = {
-        **truth,
-        "images": [{**image, "id": number[image["id"]]} for image in truth["images"]],
-        "annotations": [{**a, "image_id": number[a["image_id"]]} for a in truth["annotations"]],
-    }
-    return numbered, [{**entry, "image_id": number[entry["image_id"]]} for entry in results]
+    """The same with ids of images and categories that the engines take: 0 to 2**63 - 1."""
+    for entries, key in (("images", "image_id"), ("categories", "category_id")):
+        ids = [entry["id"] for entry in truth[entries]]
+        if all(isinstance(i, int) and 0 <= i < LARGEST_ID for i in ids):
+            continue
+        ordered = sorted(ids) if key == "category_id" else ids  # classes keep their order
+        number = {identifier: position for position, identifier in enumerate(ordered, start=1)}
+        truth = {
+            **truth,
+            entries: [{**entry, "id": number[entry["id"]]} for entry in truth[entries]],
+            "annotations": [{**a, key: number[a[key]]} for a in truth["annotations"]],
+        }
+        results = [{**entry, key: number[entry[key]]} for entry in results]
+    return truth, results
 
 
 def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
@@ -191,8 +195,10 @@ def _per_class(
     boxes = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
     detections = Counter(entry["category_id"] for entry in results)
     table = {}
-    for position, category in enumerate(sorted(truth["categories"], key=lambda c: c["id"])):
-        table[category["name"]] = ClassMetrics(
+    categories = sorted(truth["categories"], key=lambda category: category["id"])
+    names = unique_names([category["name"] for category in categories])
+    for position, (name, category) in enumerate(zip(names, categories, strict=True)):
+        table[name] = ClassMetrics(
             AP=_mean(precision[:, :, position]),
             AP50=_mean(precision[IOU_50, :, position]),
             AR100=_mean(recall[:, position]),
