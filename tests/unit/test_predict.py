@@ -76,7 +76,7 @@ def test_detections_are_in_the_pixels_of_the_annotation(stored_small, said):
         assert [entry["bbox"] for entry in found.results] == [BOX] * 3
         assert pytest.approx(1.0) == found.metrics.AP
     assert len(said) == 1
-    assert "3 x size_mismatch, first: size_mismatch: 0.png: 64 x 48 in the JSON, 32 x 12" in said[0]
+    assert "3 x size_mismatch, first: 0.png: 64 x 48 in the JSON, 32 x 12" in said[0]
 
 
 def test_the_same_on_rectangles(stored_small):

@@ -27,9 +27,14 @@ class Problem:
     detail: str
 
     def __str__(self) -> str:
+        return f"{self.kind}: {self.where}: {self.detail}"
+
+    @property
+    def where(self) -> str:
+        """The file, and the annotation where there is one."""
         if self.annotation_id is None:
-            return f"{self.kind}: {self.file_name}: {self.detail}"
-        return f"{self.kind}: annotation {self.annotation_id} of {self.file_name}: {self.detail}"
+            return self.file_name
+        return f"annotation {self.annotation_id} of {self.file_name}"
 
 
 def shown(value: object) -> str:
@@ -44,7 +49,10 @@ def summary(problems: Sequence[Problem]) -> list[str]:
     for problem in problems:
         first.setdefault(problem.kind, problem)
         counts[problem.kind] = counts.get(problem.kind, 0) + 1
-    return [f"{count} x {kind}, first: {first[kind]}" for kind, count in counts.items()]
+    return [
+        f"{count} x {kind}, first: {first[kind].where}: {first[kind].detail}"
+        for kind, count in counts.items()
+    ]
 
 
 @cache
