@@ -14,10 +14,10 @@ from typing import Any
 from tabulate import tabulate
 
 from yolox.cli.common import run
-from yolox.data.coco import Problem
+from yolox.data.problems import Problem
 from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import UsageError
-from yolox.files import write_json
+from yolox.files import whole_file, write_json
 
 SHOWN_PROBLEMS = 20
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     counted = {split: voc_objects(args.voc, split) for split in splits}
     names = args.classes or sorted(set().union(*counted.values()))
     for split, name in splits.items():
-        content, problems = voc_to_coco(args.voc, split, names, args.difficult)
+        content, problems = voc_to_coco(args.voc, split, names, args.difficult, args.allow_outside)
         if args.copy:
             _copy_images(args.voc / "JPEGImages", args.out / name, content)
         json_file = args.out / "annotations" / f"instances_{name}.json"
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="keep objects marked as difficult",
     )
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="follow links to images outside of --voc"
+    )
     return parser
 
 
@@ -77,11 +80,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _copy_images(source: Path, target: Path, content: dict[str, Any]) -> None:
-    target.mkdir(parents=True, exist_ok=True)
     for image in content["images"]:
-        copy = target / image["file_name"]
-        if not (copy.exists() and copy.samefile(source / image["file_name"])):
-            shutil.copyfile(source / image["file_name"], copy)
+        copy, original = target / image["file_name"], source / image["file_name"]
+        if not (copy.exists() and copy.samefile(original)):
+            with whole_file(copy) as work:
+                shutil.copyfile(original, work)
 
 
 def _print_classes(names: list[str], before: Counter[str], content: dict[str, Any]) -> None:

@@ -1,12 +1,14 @@
 """Files that are written whole or not at all, and their hashes."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from yolox.errors import YoloxError
 
@@ -36,6 +38,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise YoloxError(
             f"{path} cannot be written: {error.strerror or error}; what was there before is kept"
         ) from error
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file to read bytes, if it is a regular one.
+
+    A pipe or a device is refused instead of waited for. Raises OSError, also for a name that no
+    file can have.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        number = os.open(path, flags)
+    except ValueError as error:  # NUL bytes, or letters that the file system cannot write
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return os.fdopen(number, "rb")
 
 
 def remove_partials(folder: Path) -> list[Path]:

@@ -2,12 +2,15 @@
 
 import json
 
+import cv2
 import pytest
 
 from yolox.cli.common import run
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
+from yolox.data.augment import fit_ratio, resize_by
+from yolox.data.image import read_image
 
 REFERENCE_AP, REFERENCE_AP50 = 0.338, 0.497
 
@@ -72,3 +75,32 @@ def test_other_runtimes_keep_the_ap(samples_dir, tmp_path):
     backend = ["--backend", "openvino", "--conf", "0.001", "-b", "8", "--json", str(out)]
     assert run(eval_main, [*nano, "--device", "cpu", *backend, *data]) == 0
     assert json.loads(out.read_text())["AP"] == pytest.approx(REFERENCE_AP, abs=0.001)
+
+
+@pytest.mark.samples
+def test_files_of_another_size_than_stated_keep_the_ap(samples_dir, tmp_path):
+    """Stored as the network sees them, 16 images give the same pixels, and so the same AP."""
+    source, stored = samples_dir / "coco128", tmp_path / "coco"
+    content = json.loads((source / "annotations/instances_val2017.json").read_text())
+    content["images"] = content["images"][:16]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    for folder in (stored / "annotations", stored / "full", stored / "small"):
+        folder.mkdir(parents=True)
+    for image in content["images"]:
+        name = image["file_name"] = image["file_name"].replace(".jpg", ".png")
+        pixels = read_image(source / "val2017" / name.replace(".png", ".jpg"))
+        cv2.imwrite(str(stored / "full" / name), pixels)
+        small = resize_by(pixels, fit_ratio(pixels.shape[:2], (416, 416)))
+        cv2.imwrite(str(stored / "small" / name), small)
+    (stored / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    found = []
+    for name in ("full", "small"):
+        out = tmp_path / f"{name}.json"
+        words = ["-n", "yolox-nano", "-c", str(samples_dir / "weights/yolox_nano.pth")]
+        options = ["data_dir", str(stored), "val_name", name, "data_num_workers", "0"]
+        words += ["-b", "8", "--conf", "0.001", "--device", "cpu", "--json", str(out)]
+        assert run(eval_main, [*words, *options]) == 0
+        found.append(json.loads(out.read_text())["AP"])
+    assert found[0] > 0.3
+    assert found[1] == pytest.approx(found[0], abs=0.01)  # sizes are whole pixels

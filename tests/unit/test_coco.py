@@ -1,6 +1,7 @@
 """Reading COCO JSON: what is accepted, what is mended, and what is refused by name."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from yolox.data.coco import CocoDataset
-from yolox.data.sample import is_cut_off, read_image
+from yolox.data.doctor import examine
+from yolox.data.image import is_cut_off, read_image
 from yolox.errors import DataError
+from yolox.eval.coco_ap import coco_metrics, ground_truth
 
 WIDTH, HEIGHT = 64, 48
 NAN = float("nan")
@@ -163,6 +166,136 @@ def test_crowd_boxes_are_not_targets(tmp_path: Path) -> None:
     assert dataset.problems == []
 
 
+@pytest.mark.parametrize("value", [2, -1, 0.5, "0", "false", [1], NAN])
+def test_a_crowd_flag_that_is_neither_0_nor_1_is_told_and_is_no_crowd(
+    tmp_path: Path, value: Any
+) -> None:
+    write_set(tmp_path, [box(1, 2, 3, 4, id=5, iscrowd=value)])
+    dataset = read(tmp_path)
+    assert len(dataset.targets(0)[1]) == 1
+    assert [(p.kind, p.annotation_id) for p in dataset.problems] == [("bad_iscrowd", 5)]
+    assert [entry["iscrowd"] for entry in ground_truth(dataset)["annotations"]] == [0]
+    assert examine(tmp_path, "train.json", "train2017").crowd_boxes == 0
+
+
+@pytest.mark.parametrize("value", [1, True, 1.0, 0, False, None])
+def test_crowd_flags(tmp_path: Path, value: Any) -> None:
+    dataset = read(write_set(tmp_path, [box(1, 2, 3, 4, iscrowd=value)]))
+    assert (len(dataset.targets(0)[1]), dataset.crowd_boxes) == (int(not value), int(bool(value)))
+    assert [e["iscrowd"] for e in ground_truth(dataset)["annotations"]] == [int(bool(value))]
+    assert dataset.problems == []
+
+
+def test_a_crowd_without_a_box_is_told(tmp_path: Path) -> None:
+    dataset = read(write_set(tmp_path, [box(1, 2, 3, iscrowd=1)]))
+    assert kinds(dataset) == {"bad_box": 1}
+    assert dataset.crowd_boxes == 0
+    assert ground_truth(dataset)["annotations"] == []
+
+
+@pytest.mark.parametrize("value", [-1, "7", NAN, float("inf"), 1e11, 10**400, True, []])
+def test_an_area_that_is_none_is_told_and_that_of_the_box_counts(
+    tmp_path: Path, value: Any
+) -> None:
+    dataset = read(write_set(tmp_path, [box(1, 2, 3, 4, area=value)]))
+    assert kinds(dataset) == {"bad_area": 1}
+    assert [entry["area"] for entry in ground_truth(dataset)["annotations"]] == [12.0]
+
+
+def test_a_stated_area_counts(tmp_path: Path) -> None:
+    dataset = read(write_set(tmp_path, [box(1, 2, 3, 4, area=5), box(1, 2, 3, 4)]))
+    assert [entry["area"] for entry in ground_truth(dataset)["annotations"]] == [5.0, 12.0]
+
+
+@pytest.mark.parametrize("value", [True, None, [1], {"a": 1}, NAN, 10**400, "1"])
+def test_ids_that_name_nothing(tmp_path: Path, value: Any) -> None:
+    write_set(tmp_path, [box(1, 2, 3, 4, image_id=value), box(1, 2, 3, 4, category_id=value)])
+    assert kinds(read(tmp_path, strict=False)) == {"unknown_image": 1, "unknown_category": 1}
+    with pytest.raises(DataError, match="unknown_image"):
+        read(tmp_path)
+    report = examine(tmp_path, "train.json", "train2017")
+    assert report.fatal_counts == {"unknown_image": 1, "unknown_category": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value", "said"),
+    [
+        ("images", "id", [1], "image id .* is no number"),
+        ("images", "id", float("inf"), "image id inf"),
+        ("images", "file_name", "a\0b", "file_name 'a.x00b'"),
+        ("images", "file_name", "\ud800", r"file_name '.ud800'"),
+        ("images", "width", 10**400, "size 1000"),
+        ("images", "height", 2e5, "size 64 x 200000"),
+        ("categories", "id", float("inf"), "category id inf"),
+        ("categories", "id", 2**63, "category id 9223372036854775808"),
+        ("categories", "id", 2.5, "category id 2.5"),
+        ("categories", "name", None, "name None"),
+        ("categories", "name", "a\nb", "name 'a.nb'"),
+    ],
+)
+def test_values_that_cannot_be_used_are_named(
+    tmp_path: Path, key: str, field: str, value: Any, said: str
+) -> None:
+    path = write_set(tmp_path, []) / "annotations" / "train.json"
+    content = json.loads(path.read_text())
+    content[key][0][field] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"train\.json: .*{said}"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("ids", [(-1, 2), ("a", "b"), (2**70, 2), (1.0, 2)])
+def test_ids_of_every_kind_are_evaluated(tmp_path: Path, ids: tuple[Any, Any]) -> None:
+    write_set(tmp_path, [box(1, 2, 30, 20, image_id=ids[0])])
+    path = tmp_path / "annotations" / "train.json"
+    content = json.loads(path.read_text())
+    for entry, identifier in zip(content["images"], ids, strict=True):
+        entry["id"] = identifier
+    content["categories"][0]["id"] = content["annotations"][0]["category_id"] = -7
+    path.write_text(json.dumps(content))
+    truth = ground_truth(read(tmp_path))
+    found = [{**truth["annotations"][0], "score": 0.5}]
+    for engine in ("hotcoco", "pycocotools"):
+        metrics = coco_metrics(truth, found, engine)
+        assert pytest.approx(1.0) == metrics.per_class["dog"].AP
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "not valid JSON"),
+        ('{"images": ' + "9" * 5000 + "}", "not valid JSON"),
+        ('{"images": [], "images": []}', "key 'images' stands twice"),
+        ('{"images": [{"id": 1, "id": 2}]}', "key 'id' stands twice"),
+    ],
+)
+def test_json_that_breaks_readers(tmp_path: Path, text: str, said: str) -> None:
+    (write_set(tmp_path, []) / "annotations" / "train.json").write_text(text)
+    with pytest.raises(DataError, match=rf"train\.json: .*{said}"):
+        read(tmp_path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = write_set(tmp_path, [box(1, 2, 3, 4)]) / "annotations" / "train.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read(tmp_path).targets(0)[1]) == 1
+
+
+def test_a_pipe_is_no_annotation_file(tmp_path: Path) -> None:
+    path = write_set(tmp_path, []) / "annotations" / "train.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="it is no regular file"):
+        read(tmp_path)
+
+
+def test_classes_of_one_name_keep_their_rows(tmp_path: Path) -> None:
+    categories = [{"id": 7, "name": "cat"}, {"id": 3, "name": "cat"}]
+    truth = ground_truth(read(write_set(tmp_path, [box(1, 2, 3, 4)], categories=categories)))
+    rows = coco_metrics(truth, []).per_class
+    assert {name: row.boxes for name, row in rows.items()} == {"cat [0]": 0, "cat [1]": 1}
+
+
 def test_images_without_boxes(tmp_path: Path) -> None:
     dataset = read(write_set(tmp_path, []))
     sample = dataset.sample(0)
@@ -201,6 +334,9 @@ def test_a_pixel_of_rounding_is_clipped_in_silence(tmp_path: Path) -> None:
         ([NAN, 1, 2, 3], "bad_box"),
         ([1, 1, float("inf"), 3], "bad_box"),
         ([1, 2, 3], "bad_box"),
+        ([1, 2, 10**400, 4], "bad_box"),
+        ([1, 2, 1e9, 4], "bad_box"),
+        ([True, 2, 3, 4], "bad_box"),
         (None, "bad_box"),
         (["a", 1, 2, 3], "bad_box"),
         ([1, 2, 0, 3], "zero_size"),

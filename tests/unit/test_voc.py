@@ -1,13 +1,15 @@
 """VOC to COCO, on a small tree of its own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.fuzz.voc import bomb
 from yolox.data.coco import CocoDataset
-from yolox.data.sample import header_size, read_image
+from yolox.data.image import header_size, read_image
 from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import DataError
 from yolox.files import write_json
@@ -201,3 +203,55 @@ def test_bccd(samples_dir: Path, tmp_path: Path) -> None:
         assert sum(len(dataset.targets(index)[1]) for index in range(images)) == boxes
         np.testing.assert_array_equal(dataset.category_ids, [1, 2, 3])
     assert len(dropped) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bomb(), "not valid XML: .*amplification"),
+        ('<?xml version="1.0" encoding="nothing"?><annotation/>', "not valid XML"),
+        ('<?xml version="1.0" encoding="utf-7"?><annotation/>', "not valid XML"),
+        (OBJECT.format(name="cat", difficult=0, box=(1, 1, "1e9", 9)), "object 1: .*'1e9'"),
+        (OBJECT.format(name="", difficult=0, box=(1, 1, 2, 9)), "object 1: name ''"),
+    ],
+)
+def test_xml_that_cannot_be_used(voc: VocTree, content: str, said: str) -> None:
+    voc.add("a").write_text(content)
+    with pytest.raises(DataError, match=rf"a\.xml: {said}"):
+        voc_to_coco(voc.folder, "train", None)
+
+
+def test_pipes_are_not_waited_for(voc: VocTree) -> None:
+    xml = voc.add("a")
+    xml.unlink()
+    os.mkfifo(xml)
+    with pytest.raises(DataError, match=r"a\.xml: it is no regular file"):
+        voc_objects(voc.folder, "train")
+
+
+@pytest.mark.parametrize("stem", ["../secret", "/etc/passwd", "..\\x"])
+def test_names_in_a_list_are_no_paths(voc: VocTree, stem: str) -> None:
+    voc.add("a")
+    (voc.folder / "secret.xml").write_text("<annotation/>")
+    with (voc.folder / "ImageSets/Main/train.txt").open("a") as file:
+        file.write(f"{stem}\n")
+    with pytest.raises(DataError, match=r"train\.txt: .* is no name of an image"):
+        voc_objects(voc.folder, "train")
+
+
+def test_a_list_that_is_no_text(voc: VocTree) -> None:
+    voc.add("a")
+    (voc.folder / "ImageSets/Main/train.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"train\.txt: cannot be read"):
+        voc_objects(voc.folder, "train")
+
+
+def test_links_to_images_outside_are_refused(voc: VocTree, tmp_path: Path) -> None:
+    voc.add("a")
+    image = voc.folder / "JPEGImages" / "a.jpg"
+    image.rename(tmp_path / "a.jpg")
+    image.symlink_to(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=r"1 images are links .*allow-outside.*a\.jpg"):
+        voc_to_coco(voc.folder, "train", None)
+    content, _ = voc_to_coco(voc.folder, "train", None, allow_outside=True)
+    assert len(content["images"]) == 1

@@ -111,7 +111,7 @@ def _expected(model: Path, picture: Path) -> np.ndarray:
 
     from yolox.backends.onnx_runtime import OnnxRuntimeBackend
     from yolox.data.augment import letterbox
-    from yolox.data.sample import read_image
+    from yolox.data.image import read_image
 
     backend = OnnxRuntimeBackend(model)
     canvas, ratio = letterbox(read_image(picture), backend.info.size_hw)

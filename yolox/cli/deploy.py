@@ -16,13 +16,15 @@ from yolox.backends import BACKENDS, PRECISIONS, ModelInfo
 from yolox.backends.onnx_runtime import PROVIDER
 from yolox.cli.common import Parser
 from yolox.config import EvalSpec, from_dict
+from yolox.data.class_order import require_same_order
 from yolox.data.coco import CocoDataset, load_json
 from yolox.data.coco_classes import category_ids
 from yolox.data.folder import ImageFolder, find_images
-from yolox.data.sample import header_size
+from yolox.data.image import header_size
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
+from yolox.eval.evaluate import in_stated_pixels
 from yolox.eval.predict import (
     PredictOptions,
     Timing,
@@ -45,6 +47,7 @@ class DeployConfig:
 
     checkpoint: one the toolkit or YOLOX wrote, or an exported file (.onnx, .xml).
     exp: name or file of the experiment, for checkpoints that do not state their architecture.
+    allow_outside: annotations may name images outside the folder `images`.
     size: (height, width) that images are scaled to fit; conf, nms and the keys after them are
     those of `EvalSpec`. Paths are relative to the working directory.
     """
@@ -53,6 +56,7 @@ class DeployConfig:
     images: str
     answer: str = "answer.json"
     annotations: str | None = None
+    allow_outside: bool = False
     exp: str | None = None
     size: tuple[int, int] = (640, 640)
     rectangular: bool = True
@@ -134,7 +138,7 @@ def deploy(config: DeployConfig) -> None:
         if opened.model is not None
         else graph_size(config.checkpoint, config.size).nonzero
     )
-    images, dataset = _images(config, info.num_classes)
+    images, dataset = _images(config, info)
     spent = {"set-up": time.perf_counter() - clock}
 
     clock = time.perf_counter()
@@ -147,16 +151,18 @@ def deploy(config: DeployConfig) -> None:
         else square_batches(len(images), config.size, config.batch_size)
     )
     options = PredictOptions(config.eval_spec(), workers=config.workers)
-    found, timing = predict(backend, images, batches, options)
+    predicted = predict(backend, images, batches, options)
     spent["images, wall clock"] = time.perf_counter() - clock
 
     clock = time.perf_counter()
     ids = tuple(dataset.category_ids) if dataset else info.category_ids
-    results = to_coco(found, _image_ids(images, dataset), category_ids(info.num_classes, ids))
+    image_ids = [record.id for record in dataset.images] if dataset else images.ids()
+    found = in_stated_pixels(predicted, dataset) if dataset else predicted.found
+    results = to_coco(found, image_ids, category_ids(info.num_classes, ids))
     answer = [{"framework": backend.framework}, {"parameters": parameters}, *results]
     write_json(Path(config.answer), answer)
     spent["answer"] = time.perf_counter() - clock
-    _report(config, timing, spent, parameters)
+    _report(config, predicted.timing, spent, parameters)
     if dataset is not None:
         print(metrics_table(coco_metrics(ground_truth(dataset), results)))
 
@@ -186,7 +192,7 @@ def _experiment(name: str | None) -> Any:
     return get_exp(exp_file=name) if name.endswith(".py") else get_exp(exp_name=name)
 
 
-def _images(config: DeployConfig, classes: int) -> tuple[ImageFolder, CocoDataset | None]:
+def _images(config: DeployConfig, info: ModelInfo) -> tuple[ImageFolder, CocoDataset | None]:
     """The images to run on: those of the annotation file where one is named, else the folder's."""
     if config.annotations is None:
         return find_images(Path(config.images)), None
@@ -194,20 +200,13 @@ def _images(config: DeployConfig, classes: int) -> tuple[ImageFolder, CocoDatase
     file = Path(config.annotations)
     if not folder.is_dir():
         raise DataError(f"images {folder}: no such folder")
-    dataset = CocoDataset(folder, str(file.resolve()), "")
-    if len(dataset.class_names) != classes:
+    dataset = CocoDataset(folder, str(file.resolve()), "", allow_outside=config.allow_outside)
+    if len(dataset.class_names) != info.num_classes:
         raise UsageError(
-            f"the checkpoint has {classes} classes, {file} has {len(dataset.class_names)}"
+            f"the checkpoint has {info.num_classes} classes, {file} has {len(dataset.class_names)}"
         )
-    return ImageFolder([record.path for record in dataset.images]), dataset
-
-
-def _image_ids(images: ImageFolder, dataset: CocoDataset | None) -> list[Any]:
-    """Ids of the annotation file; without one the file names, as numbers where they are numbers."""
-    if dataset is not None:
-        return [record.id for record in dataset.images]
-    stems = [path.stem for path in images.paths]
-    return [int(stem) if stem.isdigit() else stem for stem in stems]
+    require_same_order(info.class_names, dataset, config.checkpoint)
+    return ImageFolder([record.path for record in dataset.images], folder), dataset
 
 
 def _report(config: DeployConfig, timing: Timing, spent: dict[str, float], parameters: int) -> None:
@@ -216,6 +215,10 @@ def _report(config: DeployConfig, timing: Timing, spent: dict[str, float], param
     for stage in ("preprocess", "forward", "postprocess"):
         seconds = getattr(timing, stage)
         rows.append([f"  {stage}", f"{seconds:.2f}", f"{per_image[stage]:.2f}"])
+    rows.append(["  warm-up", f"{timing.warm_up:.2f}", ""])
     print(tabulate(rows, headers=["stage", "s", "ms per image"], tablefmt="github"))
     print(f"images: {timing.images}; parameters (not zero): {parameters}; answer: {config.answer}")
-    logger.info("forward includes the transfer to the device and decoding; postprocess is NMS")
+    logger.info(
+        "forward includes the transfer to the device and decoding; postprocess is NMS; "
+        "warm-up is both for the first batch of every shape"
+    )

@@ -14,12 +14,14 @@ from yolox.files import write_json
 def main(argv: list[str] | None = None) -> int:
     """Print the report. Raises DataError where training on the data set would stop."""
     args = make_parser().parse(argv)
-    report = examine(args.data, args.json, args.name)
+    report = examine(args.data, args.json, args.name, args.allow_outside)
     print(format_report(report))
     if args.report is not None:
         write_json(args.report, report_json(report))
     if args.page is not None:
-        dataset = CocoDataset(args.data, args.json, args.name, strict=False)
+        dataset = CocoDataset(
+            args.data, args.json, args.name, strict=False, allow_outside=args.allow_outside
+        )
         page = draw_targets(dataset, args.page, np.random.default_rng(args.seed))
         print(f"\npage of targets: {page}")
     if report.fatal:
@@ -34,6 +36,7 @@ def make_parser() -> Parser:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
     parser.add_argument("--json", required=True, metavar="FILE", help="in DIR/annotations")
     parser.add_argument("--name", required=True, metavar="SUBFOLDER", help="of the images")
+    parser.add_argument("--allow-outside", action="store_true", help="read images outside DIR, too")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write it as JSON")
     parser.add_argument("--page", type=Path, metavar="FILE.jpg", help="draw 16 images with boxes")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images")

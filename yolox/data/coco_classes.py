@@ -1,5 +1,8 @@
 """COCO's 80 detection classes: names, and the category ids of the annotation files (1 to 90)."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 COCO_NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
     "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
@@ -29,3 +32,9 @@ def category_ids(classes: int, ids: tuple[int, ...] | None) -> tuple[int, ...]:
     if ids is not None:
         return ids
     return COCO_IDS if classes == len(COCO_IDS) else tuple(range(1, classes + 1))
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names; those that stand several times get their position added, as in `cat [3]`."""
+    repeated = {name for name, times in Counter(names).items() if times > 1}
+    return tuple(f"{n} [{i}]" if n in repeated else n for i, n in enumerate(names))

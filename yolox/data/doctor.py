@@ -14,10 +14,15 @@ import cv2
 import numpy as np
 from tabulate import tabulate
 
-from yolox.data.coco import FATAL, CocoDataset, ImageRecord, Problem, load_json, missing_files
+from yolox.data.annotations import ImageRecord, finite_box, plain_id
+from yolox.data.coco import CocoDataset, load_json, size_problem
+from yolox.data.coco_classes import unique_names
 from yolox.data.draw import draw_boxes
-from yolox.data.sample import Float32, UInt8, header_size, is_cut_off
+from yolox.data.image import header_size, is_cut_off, read_bytes
+from yolox.data.problems import FATAL, Problem, shown
+from yolox.data.sample import Float32, UInt8
 from yolox.errors import DataError, UsageError
+from yolox.files import whole_file
 
 #: Kinds of problem with an image that stop training, beside those of the annotations.
 FATAL_IMAGES = ("missing_image", "unreadable_image", "cut_off_image")
@@ -78,13 +83,13 @@ class Report:
         return self.category_ids[-1] - self.category_ids[0] + 1 == len(self.category_ids)
 
 
-def examine(data_dir: str | Path, json_file: str, name: str) -> Report:
+def examine(data_dir: str | Path, json_file: str, name: str, allow_outside: bool = False) -> Report:
     """Check the data set that `CocoDataset` reads with the same arguments.
 
     Every image file is read once. Raises DataError where the annotation file itself cannot be
     used; everything else is in the report.
     """
-    dataset = CocoDataset(data_dir, json_file, name, strict=False)
+    dataset = CocoDataset(data_dir, json_file, name, strict=False, allow_outside=allow_outside)
     annotations = load_json(dataset.json_path).get("annotations", [])
     targets = [dataset.targets(index) for index in range(len(dataset))]
     boxes_xyxy = np.concatenate([boxes for boxes, _ in targets])
@@ -98,16 +103,16 @@ def examine(data_dir: str | Path, json_file: str, name: str) -> Report:
         *dataset.problems,
         *_repeated_annotations(annotations, dataset.images),
         *_repeated_names(dataset),
-        *_image_problems(dataset.images),
+        *_image_problems(dataset),
     ]
     return Report(
         json_path=dataset.json_path,
         images=len(dataset),
         images_without_boxes=int(np.count_nonzero(per_image == 0)),
         boxes=len(boxes_xyxy),
-        crowd_boxes=sum(bool(annotation.get("iscrowd")) for annotation in annotations),
+        crowd_boxes=dataset.crowd_boxes,
         category_ids=tuple(dataset.category_ids),
-        class_counts=_counts_by_name(dataset.class_names, per_label.tolist()),
+        class_counts=dict(zip(unique_names(dataset.class_names), per_label.tolist(), strict=True)),
         size_counts={
             "small": int(small.sum()),
             "medium": int((~small & ~large).sum()),
@@ -179,8 +184,8 @@ def draw_targets(
     cells += [blank] * (-len(cells) % COLUMNS)
     rows = [np.hstack(cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
     _, data = cv2.imencode(out_file.suffix.lower(), np.vstack(rows))
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    out_file.write_bytes(data.tobytes())
+    with whole_file(out_file) as work:
+        work.write_bytes(data.tobytes())
     return out_file
 
 
@@ -207,13 +212,6 @@ def _cells(dataset: CocoDataset, rng: np.random.Generator, count: int) -> list[U
     return cells
 
 
-def _counts_by_name(names: tuple[str, ...], counts: list[int]) -> dict[str, int]:
-    """Class name -> count; a name that stands twice gets its position added."""
-    repeated = {name for name, times in Counter(names).items() if times > 1}
-    unique = [f"{n} [{i}]" if n in repeated else n for i, n in enumerate(names)]
-    return dict(zip(unique, counts, strict=True))
-
-
 def _quantiles(values: Float32) -> dict[str, float]:
     if not len(values):
         return {f"{share:.0%}": 0.0 for share in QUANTILES}
@@ -232,48 +230,50 @@ def _repeated_annotations(
     annotations: list[dict[str, Any]], records: list[ImageRecord]
 ) -> Iterator[Problem]:
     """Annotation ids that stand twice, and boxes that equal one of the same image and class."""
-    name_of = {record.id: record.path.name for record in records}
+    name_of: dict[object, str] = {record.id: record.path.name for record in records}
     seen_ids: set[object] = set()
     first_of: dict[tuple[object, ...], object] = {}
     for annotation in annotations:
-        identifier, image_id = annotation.get("id"), annotation.get("image_id")
-        file_name = name_of.get(image_id, "")  # type: ignore[arg-type]
+        identifier = _key(annotation.get("id"))
+        image_id = plain_id(annotation.get("image_id"))
+        file_name = name_of.get(image_id, "")
         if identifier in seen_ids:
             yield Problem("duplicate_id", identifier, file_name, "this id stands twice")
         seen_ids.add(identifier)
-        box = annotation.get("bbox")
-        if annotation.get("iscrowd") or not isinstance(box, list):
+        box = finite_box(annotation.get("bbox"))
+        if annotation.get("iscrowd") or box is None:
             continue
-        key = (image_id, annotation.get("category_id"), *map(str, map(_number, box)))
+        key = (image_id, plain_id(annotation.get("category_id")), *box)
         if key in first_of:
-            yield Problem("duplicate_box", identifier, file_name, f"same as {first_of[key]}: {box}")
+            detail = f"same as {first_of[key]}: {list(box)}"
+            yield Problem("duplicate_box", identifier, file_name, detail)
         first_of.setdefault(key, identifier)
 
 
-def _number(value: object) -> object:
-    return float(value) if isinstance(value, int) else value
+def _key(value: object) -> object:
+    """An annotation's id, as text where it is no number."""
+    return value if isinstance(value, int) else shown(value)
 
 
-def _image_problems(records: list[ImageRecord]) -> Iterator[Problem]:
-    missing = set(missing_files(records))
+def _image_problems(dataset: CocoDataset) -> Iterator[Problem]:
+    missing = set(dataset.missing)
     first_of: dict[bytes, str] = {}
-    for record in records:
+    for record in dataset.images:
         name = record.path.name
         if record.path in missing:
             yield Problem("missing_image", None, name, f"no file {record.path}")
             continue
         try:
-            data = record.path.read_bytes()
-            width, height = header_size(record.path)
-        except (OSError, DataError) as error:
+            data = read_bytes(record.path)
+            size_wh = header_size(record.path)
+        except DataError as error:
             yield Problem("unreadable_image", None, name, str(error))
             continue
         if is_cut_off(data):
             yield Problem("cut_off_image", None, name, f"ends after {len(data)} bytes")
-        if (width, height) != (record.width, record.height):
-            stated = f"{record.width} x {record.height} in the JSON, {width} x {height} in the file"
-            swapped = " (swapped)" if (height, width) == (record.width, record.height) else ""
-            yield Problem("size_mismatch", None, name, stated + swapped)
+        mismatch = size_problem(record, size_wh)
+        if mismatch is not None:
+            yield mismatch
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest in first_of:
             yield Problem("duplicate_image", None, name, f"same bytes as {first_of[digest]}")

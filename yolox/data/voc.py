@@ -1,19 +1,23 @@
 """Pascal VOC data sets, converted to COCO JSON."""
 
-import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from yolox.data.coco import Problem
-from yolox.data.sample import header_size
+from yolox.data.annotations import LARGEST_SIDE, is_writable
+from yolox.data.image import header_size
+from yolox.data.paths import ImageFiles
+from yolox.data.problems import Problem, shown
 from yolox.errors import DataError
+from yolox.files import open_regular
 
 Element = ElementTree.Element
+_NAME = re.compile(r"[^/\\\x00]+")  # a file in a folder, not a path
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class _Object:
 
 
 def voc_to_coco(
-    voc_dir: Path, split: str, class_names: Sequence[str] | None, keep_difficult: bool = True
+    voc_dir: Path,
+    split: str,
+    class_names: Sequence[str] | None,
+    keep_difficult: bool = True,
+    allow_outside: bool = False,
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Read `ImageSets/Main/<split>.txt` and its annotations; give a COCO dict and its problems.
 
@@ -39,6 +47,7 @@ def voc_to_coco(
     class_names: the classes in order of their ids; None takes those of this split, sorted. With
         several splits name them, so that all agree (`voc_objects` counts them).
     keep_difficult: whether objects marked as difficult are kept.
+    allow_outside: whether images may be links to files outside `voc_dir`.
 
     A problem names the XML file and the object's number in it. Boxes without area are left out;
     boxes that leave the image are reported and kept.
@@ -50,11 +59,12 @@ def voc_to_coco(
     category_of = {name: number for number, name in enumerate(class_names, 1)}
     if len(category_of) != len(class_names):
         raise DataError(f"class names {list(class_names)}: one stands twice")
-    files = _image_files(voc_dir)
+    stems = _stems(voc_dir, split)
+    files = _image_files(voc_dir, set(stems), allow_outside)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    for stem in _stems(voc_dir, split):
+    for stem in stems:
         xml_file = voc_dir / "Annotations" / f"{stem}.xml"
         if stem not in files:
             raise DataError(f"{xml_file}: no image {voc_dir / 'JPEGImages' / stem}.*")
@@ -92,8 +102,14 @@ def _stems(voc_dir: Path, split: str) -> list[str]:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
         raise DataError(f"{path} does not exist; splits there: {known}")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
     stems = [line.split()[0] for line in lines if line.strip()]
+    for stem in stems:
+        if not _NAME.fullmatch(stem):
+            raise DataError(f"{path}: {shown(stem)} is no name of an image in JPEGImages")
     if not stems:
         raise DataError(f"{path} lists no image")
     twice = [stem for stem, count in Counter(stems).items() if count > 1]
@@ -102,19 +118,29 @@ def _stems(voc_dir: Path, split: str) -> list[str]:
     return stems
 
 
-def _image_files(voc_dir: Path) -> dict[str, Path]:
+def _image_files(voc_dir: Path, stems: Set[str], allow_outside: bool) -> dict[str, Path]:
+    """The image file of each stem, where there is one. Raises DataError."""
     folder = voc_dir / "JPEGImages"
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist")
-    return {path.stem: path for path in sorted(folder.iterdir(), reverse=True)}
+    found = {path.stem: path for path in sorted(folder.iterdir(), reverse=True)}
+    files = {stem: found[stem] for stem in stems if stem in found}
+    outside = ImageFiles(files.values(), None if allow_outside else [voc_dir, folder]).outside
+    if outside:
+        raise DataError(
+            f"{len(outside)} images are links to files outside {voc_dir} (--allow-outside reads "
+            f"them), first: {outside[0]}"
+        )
+    return files
 
 
 def _objects(xml_file: Path) -> list[_Object]:
     try:
-        root = ElementTree.parse(xml_file).getroot()
+        with open_regular(xml_file) as file:
+            root = ElementTree.fromstring(file.read())
     except OSError as error:
         raise DataError(f"annotation file {xml_file}: {error.strerror}") from error
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the encoding, too
         raise DataError(f"annotation file {xml_file}: not valid XML: {error}") from error
     return [_object(node, xml_file, number) for number, node in enumerate(root.iter("object"), 1)]
 
@@ -125,9 +151,10 @@ def _object(node: Element, xml_file: Path, number: int) -> _Object:
     try:
         x1, y1, x2, y2 = (float(text or "") for text in texts)
     except ValueError as error:
-        raise DataError(f"{xml_file}: object {number}: bndbox {texts}") from error
-    if not name or not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise DataError(f"{xml_file}: object {number}: name {name!r}, bndbox {texts}")
+        raise DataError(f"{xml_file}: object {number}: bndbox {shown(texts)}") from error
+    sensible = all(abs(value) <= LARGEST_SIDE for value in (x1, y1, x2, y2))  # NaN is not
+    if not is_writable(name) or not sensible:
+        raise DataError(f"{xml_file}: object {number}: name {shown(name)}, bndbox {shown(texts)}")
     difficult = (node.findtext("difficult") or "0").strip() not in ("0", "")
     return _Object(number, name, (x1, y1, x2, y2), difficult)
 
@@ -138,7 +165,7 @@ def _category(name: str, category_of: dict[str, int], xml_file: Path) -> int:
     lowered = {known.lower(): known for known in category_of}
     match = get_close_matches(name.lower(), lowered, n=1, cutoff=0.0)
     hint = f"; the nearest known one is {lowered[match[0]]!r}" if match else ""
-    raise DataError(f"{xml_file}: unknown class {name!r}{hint}")
+    raise DataError(f"{xml_file}: unknown class {shown(name)}{hint}")
 
 
 def _problem(item: _Object, size_wh: tuple[int, int], xml_file: Path) -> Problem | None:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from yolox import dist
 from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, SizeSpec, TrainSpec, to_dict
+from yolox.data.class_order import require_same_order, require_same_split
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
 from yolox.engine.ema import ModelEMA
@@ -127,9 +128,12 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
             f"x {rounds} accumulation steps"
         )
     dataset, eval_dataset = exp.get_dataset(), exp.get_eval_dataset()
+    require_same_split(dataset, eval_dataset)
     torch.manual_seed(spec.seed)
     device = options.device
     content = _starting_point(exp, options)
+    where = f"checkpoint {options.ckpt or 'latest_ckpt.pth'}"
+    require_same_order(content.get("class_names"), dataset, where)
     channels = checkpoint.channels_of(content, options.ckpt or "latest_ckpt.pth")
     model = cut_channels(exp.get_model(), channels)
     masks = _load_weights(model, content, exp, options)

@@ -24,6 +24,8 @@ from yolox import dist
 from yolox.backends import ModelInfo, TorchBackend
 from yolox.data.batch import Batch, PlaceBatches, Schedule, TrainSamples, train_batches
 from yolox.data.cache import ResizedImages
+from yolox.data.coco import size_warning
+from yolox.data.problems import summary
 from yolox.engine import checkpoint
 from yolox.engine.log import Curves, Meter, duration, make_curves, peak_memory_mb, set_up_log
 from yolox.engine.manifest import write_manifest
@@ -317,9 +319,9 @@ def _log_start(run: Run) -> None:
     for dataset in (run.dataset, run.eval_dataset):
         boxes = sum(len(dataset.targets(index)[0]) for index in range(len(dataset)))
         logger.info("{}: {} images, {} boxes", dataset.json_path, len(dataset), boxes)
-        for kind, count in dataset.problem_counts().items():
-            first = next(p for p in dataset.problems if p.kind == kind)
-            logger.warning("{} x {}, first: {}", count, kind, first)
+        for line in (*summary(dataset.problems), size_warning(dataset)):
+            if line is not None:
+                logger.warning("{}", line)
     options = "\n".join(f"  {key}: {value}" for key, value in sorted(run.exp.options().items()))
     logger.info("options\n{}", options)
     write_manifest(run, finished=False)

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolox.data.coco import CocoDataset, finite_box, load_json
+from yolox.data.annotations import LARGEST_ID
+from yolox.data.coco import CocoDataset
+from yolox.data.coco_classes import unique_names
 from yolox.errors import UsageError
 from yolox.eval.predict import Detections
 
@@ -56,23 +58,23 @@ class CocoMetrics:
 
 
 def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
-    """What the engines need of an annotation file; missing `area`, `iscrowd` and ids filled in."""
-    content = load_json(dataset.json_path)
-    annotations = []
-    for number, source in enumerate(content.get("annotations", []), start=1):
-        box, area = finite_box(source.get("bbox")), source.get("area")
-        if box is None:  # reported when the data set was read
-            continue
-        annotations.append(
-            {
-                "id": number,
-                "image_id": source["image_id"],
-                "category_id": source["category_id"],
-                "bbox": list(box),
-                "area": float(area) if isinstance(area, int | float) else box[2] * box[3],
-                "iscrowd": int(bool(source.get("iscrowd"))),
-            }
-        )
+    """What the engines need of an annotation file, in its own pixels.
+
+    Boxes stand as they are written: COCO's own evaluation neither clips nor leaves out. Only
+    annotations that belong to no image, no class or have no box are absent; the data set lists
+    them among its problems.
+    """
+    annotations = [
+        {
+            "id": number,
+            "image_id": dataset.images[annotation.image].id,
+            "category_id": dataset.category_ids[annotation.label],
+            "bbox": list(annotation.box_xywh),
+            "area": annotation.area,
+            "iscrowd": int(annotation.crowd),
+        }
+        for number, annotation in enumerate(dataset.annotations(), start=1)
+    ]
     names = zip(dataset.category_ids, dataset.class_names, strict=True)
     return {
         "images": [{"id": r.id, "width": r.width, "height": r.height} for r in dataset.images],
@@ -133,7 +135,7 @@ def _accumulated(
     """precision [T, R, K, A, M] and recall [T, K, A, M] with -1 where undefined."""
     if engine not in ENGINES:
         raise UsageError(f"evaluation engine {engine!r} is none of {', '.join(ENGINES)}")
-    truth, results = _with_number_ids(truth, results)
+    truth, results = _with_engine_ids(truth, results)
     if not results:  # the engines want one: a detection of nothing, which changes no number
         nothing = {"bbox": [0.0, 0.0, 1e-3, 1e-3], "score": 0.0}
         first = {"image_id": truth["images"][0]["id"], "category_id": truth["categories"][0]["id"]}
@@ -150,20 +152,23 @@ def _accumulated(
     return np.asarray(found["precision"]), np.asarray(found["recall"])
 
 
-def _with_number_ids(
+def _with_engine_ids(
     truth: dict[str, Any], results: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The same with image ids as numbers, which the engines need."""
-    ids = [image["id"] for image in truth["images"]]
-    if all(isinstance(identifier, int) for identifier in ids):
-        return truth, results
-    number = {identifier: position for position, identifier in enumerate(ids, start=1)}
-    numbered = {
-        **truth,
-        "images": [{**image, "id": number[image["id"]]} for image in truth["images"]],
-        "annotations": [{**a, "image_id": number[a["image_id"]]} for a in truth["annotations"]],
-    }
-    return numbered, [{**entry, "image_id": number[entry["image_id"]]} for entry in results]
+    """The same with ids of images and categories that the engines take: 0 to 2**63 - 1."""
+    for entries, key in (("images", "image_id"), ("categories", "category_id")):
+        ids = [entry["id"] for entry in truth[entries]]
+        if all(isinstance(i, int) and 0 <= i < LARGEST_ID for i in ids):
+            continue
+        ordered = sorted(ids) if key == "category_id" else ids  # classes keep their order
+        number = {identifier: position for position, identifier in enumerate(ordered, start=1)}
+        truth = {
+            **truth,
+            entries: [{**entry, "id": number[entry["id"]]} for entry in truth[entries]],
+            "annotations": [{**a, key: number[a[key]]} for a in truth["annotations"]],
+        }
+        results = [{**entry, key: number[entry[key]]} for entry in results]
+    return truth, results
 
 
 def _pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
@@ -190,8 +195,10 @@ def _per_class(
     boxes = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
     detections = Counter(entry["category_id"] for entry in results)
     table = {}
-    for position, category in enumerate(sorted(truth["categories"], key=lambda c: c["id"])):
-        table[category["name"]] = ClassMetrics(
+    categories = sorted(truth["categories"], key=lambda category: category["id"])
+    names = unique_names([category["name"] for category in categories])
+    for position, (name, category) in enumerate(zip(names, categories, strict=True)):
+        table[name] = ClassMetrics(
             AP=_mean(precision[:, :, position]),
             AP50=_mean(precision[IOU_50, :, position]),
             AR100=_mean(recall[:, position]),

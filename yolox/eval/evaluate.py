@@ -1,14 +1,23 @@
 """Evaluate a backend on a data set, alone or together with other processes."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from yolox import dist
 from yolox.backends import Backend
 from yolox.config import EvalSpec
-from yolox.data.coco import CocoDataset
+from yolox.data.class_order import require_same_order
+from yolox.data.coco import CocoDataset, size_problem
+from yolox.data.problems import summary, warn_once
 from yolox.eval.coco_ap import CocoMetrics, coco_metrics, ground_truth, to_coco
-from yolox.eval.predict import Detections, PredictOptions, Timing, predict, square_batches
+from yolox.eval.predict import (
+    Detections,
+    Predicted,
+    PredictOptions,
+    Timing,
+    predict,
+    square_batches,
+)
 from yolox.models.complexity import Complexity
 
 BATCH = 16  # images, where nobody asks for another number
@@ -32,19 +41,42 @@ def evaluate(
 ) -> Evaluation | None:
     """Evaluate on this process's share of the images. The result is there on rank 0 only.
 
-    Every image is predicted by one process; nothing is padded or counted twice.
+    Every image is predicted by one process; nothing is padded or counted twice. Raises DataError,
+    also where the model has the data set's classes in another order.
     """
+    require_same_order(backend.info.class_names, dataset, "the model")
     share = (dist.rank(), dist.world_size())
     batches = square_batches(len(dataset), size_hw, batch_size, share)
     parts = dist.gather_objects(predict(backend, dataset, batches, options))
     if dist.rank() != 0:
         return None
     found: dict[int, Detections] = {}
-    for part, _ in parts:
-        found.update(part)
+    for part in parts:
+        found.update(in_stated_pixels(part, dataset))
     results = to_coco(found, [record.id for record in dataset.images], dataset.category_ids)
     metrics = coco_metrics(ground_truth(dataset), results)
-    return Evaluation(metrics, merged_timing([t for _, t in parts]).per_image_ms(), results)
+    timing = merged_timing([part.timing for part in parts])
+    return Evaluation(metrics, timing.per_image_ms(), results)
+
+
+def in_stated_pixels(predicted: Predicted, dataset: CocoDataset) -> dict[int, Detections]:
+    """Detections in pixels of the size that the annotation file states for each image.
+
+    Where files have another size, that is said once.
+    """
+    found, problems = {}, []
+    for index, detections in predicted.found.items():
+        record, (height, width) = dataset.images[index], predicted.sizes_hw[index]
+        problem = size_problem(record, (width, height))
+        if problem is not None:
+            problems.append(problem)
+            scale = [record.width / width, record.height / height]
+            boxes = detections.boxes_xyxy * detections.boxes_xyxy.new_tensor(scale * 2)
+            detections = detections._replace(boxes_xyxy=boxes)
+        found[index] = detections
+    for line in summary(problems):
+        warn_once(f"{dataset.json_path}: {line}; boxes are scaled")
+    return found
 
 
 def evaluate_alone(
@@ -64,11 +96,8 @@ def evaluate_alone(
 def merged_timing(timings: list[Timing]) -> Timing:
     """Sums over processes: the time per image stays that of one process."""
     total = Timing()
-    for timing in timings:
-        total.preprocess += timing.preprocess
-        total.forward += timing.forward
-        total.postprocess += timing.postprocess
-        total.images += timing.images
+    for field in fields(Timing):
+        setattr(total, field.name, sum(getattr(timing, field.name) for timing in timings))
     return total
 
 

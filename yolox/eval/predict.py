@@ -47,10 +47,13 @@ class Request(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A batch of canvases [B, 3, H, W] uint8, with ratios [B], numbers [B] and seconds it took."""
+    """A batch of canvases [B, 3, H, W] uint8, and of each image its number, its size in pixels and
+    the ratio by which it was scaled; seconds: what that took.
+    """
 
     images: Tensor
     ratios: list[float]
+    sizes_hw: list[tuple[int, int]]
     indices: list[int]
     seconds: float
 
@@ -65,22 +68,39 @@ class Detections(NamedTuple):
 
 @dataclass
 class Timing:
-    """Seconds spent per stage, summed over images."""
+    """Seconds spent per stage, summed over images.
+
+    The first batch of every shape warms the backend up: libraries are loaded, kernels are chosen
+    or compiled. Its forward and postprocess count as `warm_up`. timed: images of all other batches.
+    """
 
     preprocess: float = 0.0
     forward: float = 0.0
     postprocess: float = 0.0
+    warm_up: float = 0.0
     images: int = 0
+    timed: int = 0
 
     def per_image_ms(self) -> dict[str, float]:
-        """Milliseconds per image of each stage and of all together."""
-        scale = 1000 / max(self.images, 1)
+        """Milliseconds per image of each stage, warm-up left out, and of all together."""
+        scale = 1000 / max(self.timed, 1)
         stages = {
-            "preprocess": self.preprocess * scale,
+            "preprocess": self.preprocess * 1000 / max(self.images, 1),
             "forward": self.forward * scale,
             "postprocess": self.postprocess * scale,
         }
         return {**stages, "total": sum(stages.values())}
+
+
+class Predicted(NamedTuple):
+    """Detections and height and width of each image, by its number, and the time that it took."""
+
+    found: dict[int, Detections]
+    sizes_hw: dict[int, tuple[int, int]]
+    timing: Timing
+
+
+CanvasItem = tuple[UInt8, float, tuple[int, int], int, float]
 
 
 @dataclass(frozen=True)
@@ -102,7 +122,7 @@ class _Canvases(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, request: Request) -> tuple[UInt8, float, int, float] | DataError:  # type: ignore[override]
+    def __getitem__(self, request: Request) -> CanvasItem | DataError:  # type: ignore[override]
         start = time.perf_counter()
         try:
             image = self.source.read_image(request.image)
@@ -110,14 +130,16 @@ class _Canvases(Dataset[Any]):
             return error
         canvas, ratio = place(image, request.canvas_hw, request.fit_hw)
         chw = np.ascontiguousarray(canvas.transpose(2, 0, 1))
-        return chw, ratio, request.image, time.perf_counter() - start
+        size_hw = image.shape[0], image.shape[1]
+        return chw, ratio, size_hw, request.image, time.perf_counter() - start
 
 
 def place(image: UInt8, canvas_hw: tuple[int, int], fit_hw: tuple[int, int]) -> tuple[UInt8, float]:
     """Scale an image to fit `fit_hw` and put it at the top left of a grey canvas."""
-    if canvas_hw == fit_hw:
-        return letterbox(image, canvas_hw)
     ratio = fit_ratio((image.shape[0], image.shape[1]), fit_hw)
+    height, width = scaled_size((image.shape[0], image.shape[1]), ratio)
+    if canvas_hw == fit_hw or height > canvas_hw[0] or width > canvas_hw[1]:
+        return letterbox(image, canvas_hw)  # a canvas too small: the header had another size
     return letterbox(resize_by(image, ratio), canvas_hw, scale=False)[0], ratio
 
 
@@ -150,25 +172,45 @@ def rectangular_batches(
 
 def predict(
     backend: Backend, source: ImageSource, batches: list[list[Request]], options: PredictOptions
-) -> tuple[dict[int, Detections], Timing]:
-    """Detections by image number, and the time spent. Raises the DataError of a bad image."""
-    found: dict[int, Detections] = {}
-    timing = Timing()
+) -> Predicted:
+    """Detections of all images, in pixels of their files. Raises the DataError of a bad image."""
+    made = Predicted({}, {}, Timing())
+    warm: set[torch.Size] = set()
+    batch: Prepared | None = None
     for batch in tqdm(
         _prepared(source, batches, options), total=len(batches), desc="evaluating",
         disable=None if options.progress else True,
     ):  # fmt: skip
-        start = time.perf_counter()
-        predictions = backend(legacy_input(batch.images) if options.legacy else batch.images)
-        between = time.perf_counter()
-        rows = detect(predictions, backend, options.eval_spec)
-        timing.preprocess += batch.seconds
+        rows = _detect_timed(backend, batch, options, made.timing, batch.images.shape in warm)
+        warm.add(batch.images.shape)
+        made.timing.preprocess += batch.seconds
+        made.timing.images += len(batch.indices)
+        for index, ratio, size_hw, found in zip(
+            batch.indices, batch.ratios, batch.sizes_hw, rows, strict=True
+        ):
+            made.found[index] = to_detections(found, ratio)
+            made.sizes_hw[index] = size_hw
+    if batch is not None and not made.timing.timed:  # no shape came twice
+        _detect_timed(backend, batch, options, made.timing, is_warm=True)
+    return made
+
+
+def _detect_timed(
+    backend: Backend, batch: Prepared, options: PredictOptions, timing: Timing, is_warm: bool
+) -> list[Tensor]:
+    """Rows of each image as `detect` gives them; the time is added up."""
+    start = time.perf_counter()
+    predictions = backend(legacy_input(batch.images) if options.legacy else batch.images)
+    between = time.perf_counter()
+    rows = detect(predictions, backend, options.eval_spec)
+    end = time.perf_counter()
+    if is_warm:
         timing.forward += between - start
-        timing.postprocess += time.perf_counter() - between
-        timing.images += len(batch.indices)
-        for index, ratio, detections in zip(batch.indices, batch.ratios, rows, strict=True):
-            found[index] = to_detections(detections, ratio)
-    return found, timing
+        timing.postprocess += end - between
+        timing.timed += len(batch.indices)
+    else:
+        timing.warm_up += end - start
+    return rows
 
 
 def legacy_input(images: Tensor) -> Tensor:
@@ -188,12 +230,13 @@ def to_detections(rows: Tensor, ratio: float) -> Detections:
     return Detections(rows[:, :4] / ratio, rows[:, 4] * rows[:, 5], rows[:, 6].long())
 
 
-def _collate(items: list[tuple[UInt8, float, int, float] | DataError]) -> Prepared | DataError:
+def _collate(items: list[CanvasItem | DataError]) -> Prepared | DataError:
     for item in items:
         if isinstance(item, DataError):
             return item
-    images, ratios, indices, seconds = zip(*items, strict=True)  # type: ignore[misc]
-    return Prepared(torch.from_numpy(np.stack(images)), list(ratios), list(indices), sum(seconds))
+    images, ratios, sizes_hw, indices, seconds = zip(*items, strict=True)  # type: ignore[misc]
+    stacked = torch.from_numpy(np.stack(images))
+    return Prepared(stacked, list(ratios), list(sizes_hw), list(indices), sum(seconds))
 
 
 def _prepared(

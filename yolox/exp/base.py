@@ -49,6 +49,7 @@ class Exp:
     val_name: str = "val2017"
     test_ann: str = "instances_test2017.json"
     test_name: str = "test2017"
+    allow_outside: bool = False
     data_num_workers: int = 4
     input_size: tuple[int, int] = (640, 640)
     multiscale_range: int | tuple[int, int] = 5
@@ -210,7 +211,7 @@ class Exp:
         return None
 
     def _dataset(self, json_file: str, name: str) -> CocoDataset:
-        dataset = CocoDataset(self.data_root(), json_file, name)
+        dataset = CocoDataset(self.data_root(), json_file, name, allow_outside=self.allow_outside)
         if len(dataset.class_names) != self.num_classes:
             raise UsageError(
                 f"num_classes {self.num_classes} does not fit the {len(dataset.class_names)} "

@@ -1,0 +1,22 @@
+"""How many cases the fuzzers try.
+
+The default is few and always the same, so that a run of the tests is quick and repeatable.
+`FUZZ_EXAMPLES=N` tries N cases of each kind, other ones every time.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+
+
+def fuzz_settings() -> settings:
+    """Settings for `@given`: no deadline, and the same cases in every default run."""
+    return settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize="FUZZ_EXAMPLES" not in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )

@@ -1,0 +1,77 @@
+"""The same classes in another order are noticed, wherever a model meets a data set."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from yolox.data.class_order import require_same_order, require_same_split
+from yolox.data.coco import CocoDataset
+from yolox.errors import DataError
+
+
+def with_classes(source: Path, target: Path, split: str, change) -> CocoDataset:
+    """The split of a copy of a data set whose categories were changed."""
+    if not target.exists():
+        shutil.copytree(source, target)
+    path = target / "annotations" / f"instances_{split}2017.json"
+    content = json.loads(path.read_text())
+    change(content["categories"])
+    path.write_text(json.dumps(content))
+    return CocoDataset(target, path.name, f"{split}2017", strict=False)
+
+
+def swap(categories: list[dict]) -> None:
+    one, other = categories[2], categories[5]
+    one["name"], other["name"] = other["name"], one["name"]
+
+
+def rename(categories: list[dict]) -> None:
+    categories[3]["name"] = "tent"
+
+
+def renumber(categories: list[dict]) -> None:
+    categories[7]["id"] = 99
+
+
+def nothing(categories: list[dict]) -> None:
+    pass
+
+
+@pytest.fixture
+def warnings():
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    yield lines
+    logger.remove(sink)
+
+
+def test_splits(synthetic_dir, tmp_path, warnings):
+    train = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    require_same_split(train, with_classes(synthetic_dir, tmp_path / "a", "val", nothing))
+    for change, said in (
+        (swap, r"train2017\.json and .*val2017\.json differ .* class 2 is 'square' and 'star'"),
+        (rename, r"class 3 is 'triangle' and 'tent'"),
+    ):
+        val = with_classes(synthetic_dir, tmp_path / change.__name__, "val", change)
+        with pytest.raises(DataError, match=said):
+            require_same_split(train, val)
+    assert not warnings
+    require_same_split(train, with_classes(synthetic_dir, tmp_path / "d", "val", renumber))
+    assert "category ids: 'checker' is 34 and 99" in warnings[0]
+
+
+def test_model_and_data(synthetic_dir, tmp_path, warnings):
+    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    names = list(dataset.class_names)
+    for unknown in (None, names, names[:-1], [f"class {n}" for n in range(8)]):
+        require_same_order(unknown, dataset, "m.pth")
+    assert not warnings
+    with pytest.raises(DataError, match=r"m\.pth and .*class 0 is 'checker' and 'disc'.*order"):
+        require_same_order(names[::-1], dataset, "m.pth")
+    for _ in range(2):
+        require_same_order([*names[:-1], "chess"], dataset, f"{tmp_path}/m.pth")
+    assert len(warnings) == 1
+    assert "class 7 is 'chess' and 'checker'" in warnings[0]

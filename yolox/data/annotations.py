@@ -1,0 +1,223 @@
+"""The entries of a COCO JSON, each checked once, for training and evaluation alike."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yolox.data.problems import Problem, shown
+from yolox.errors import DataError
+
+LARGEST_SIDE = 100_000  # pixels; COCO's evaluation leaves out areas beyond its square
+LARGEST_ID = 2**63  # of a category; the evaluation counts in 64 bits
+
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control codes, half characters
+
+Box = tuple[float, float, float, float]
+Identifier = int | str
+
+
+class ImageEntry(NamedTuple):
+    """One entry of `images`: id, file name, and the size that the JSON states (pixels)."""
+
+    id: Identifier
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image: its COCO id, its file and the size that the JSON states (pixels)."""
+
+    id: Identifier
+    path: Path
+    width: int
+    height: int
+
+
+class Annotation(NamedTuple):
+    """One entry of `annotations` that belongs to an image and a class and has a box.
+
+    image, label: numbers among the images and classes. box_xywh: pixels of the JSON's size, as
+    written. area: as written, or the box's.
+    """
+
+    image: int
+    label: int
+    box_xywh: Box
+    area: float
+    crowd: bool
+    id: object
+
+
+class Entries:
+    """What the annotations of a file refer to, and what is wrong with them.
+
+    `problems` grows while they are gone through.
+    """
+
+    def __init__(self, path: Path, images: Sequence[ImageRecord], category_ids: Sequence[int]):
+        self.path = path
+        self.images = images
+        self.problems: list[Problem] = []
+        self._index_of: Mapping[Any, int] = {image.id: i for i, image in enumerate(images)}
+        self._label_of: Mapping[Any, int] = {number: i for i, number in enumerate(category_ids)}
+
+    def annotations(self, content: Mapping[str, Any]) -> Iterator[Annotation]:
+        """Those that can be used, in order; the others become problems. Raises DataError."""
+        entries = content.get("annotations", [])
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise DataError(f"{self.path}: 'annotations' is not a list of objects")
+        for entry in entries:
+            found = self._checked(entry)
+            if found is not None:
+                yield found
+
+    def problem(self, kind: str, identifier: object, file_name: str, detail: str) -> None:
+        """Note what is wrong with the annotation that has this id."""
+        plain = identifier if isinstance(identifier, int) else shown(identifier)
+        self.problems.append(Problem(kind, plain, file_name, detail))
+
+    def _checked(self, entry: Mapping[str, Any]) -> Annotation | None:
+        identifier, image_id, category = (entry.get(k) for k in ("id", "image_id", "category_id"))
+        index = self._index_of.get(plain_id(image_id))
+        if index is None:
+            detail = f"image_id {shown(image_id)}"
+            self.problem("unknown_image", identifier, self.path.name, detail)
+            return None
+        file_name = self.images[index].path.name
+        label = self._label_of.get(plain_id(category))
+        if label is None:
+            detail = f"category_id {shown(category)}"
+            self.problem("unknown_category", identifier, file_name, detail)
+            return None
+        box = finite_box(entry.get("bbox"))
+        if box is None:
+            self.problem("bad_box", identifier, file_name, f"bbox {shown(entry.get('bbox'))}")
+            return None
+        crowd, area = _flag(entry.get("iscrowd")), _area(entry.get("area"), box)
+        if crowd is None:
+            detail = f"iscrowd {shown(entry['iscrowd'])} is taken as 0"
+            self.problem("bad_iscrowd", identifier, file_name, detail)
+        if area is None:
+            detail = f"area {shown(entry['area'])}: that of the box is taken"
+            self.problem("bad_area", identifier, file_name, detail)
+            area = _area(None, box)
+        return Annotation(index, label, box, area or 0.0, bool(crowd), identifier)
+
+
+def plain_id(value: object) -> Identifier | None:
+    """An id as a whole number or text; None where it is neither (3.0 is 3, true is none)."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def finite_box(box: object) -> Box | None:
+    """x, y, width and height of a `bbox` entry, or None where it is not four sensible numbers."""
+    if not isinstance(box, list | tuple) or len(box) != 4 or any(isinstance(v, bool) for v in box):
+        return None
+    try:
+        x, y, width, height = (float(value) for value in box)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    sensible = all(abs(value) <= LARGEST_SIDE for value in (x, y, width, height))  # NaN is not
+    return (x, y, width, height) if sensible else None
+
+
+def _flag(value: object) -> bool | None:
+    """0, 1, false, true, or nothing at all, as a flag; None for every other value."""
+    if value is None:
+        return False
+    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+def _area(value: object, box: Box) -> float | None:
+    """The area that is stated, or the box's where none is; None where it is no area."""
+    if value is None:
+        return max(box[2], 0.0) * max(box[3], 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= LARGEST_SIDE**2 else None
+
+
+def categories(content: Mapping[str, Any], path: Path) -> tuple[list[int], tuple[str, ...]]:
+    """Category ids, sorted, and the class names in their order. Raises DataError."""
+    named = []
+    for entry in _objects(content, "categories", path):
+        if "id" not in entry or "name" not in entry:
+            raise DataError(f"{path}: every category needs 'id' and 'name': {shown(entry)}")
+        number, name = plain_id(entry["id"]), entry["name"]
+        if not isinstance(number, int) or not -LARGEST_ID <= number < LARGEST_ID:
+            raise DataError(f"{path}: category id {shown(entry['id'])} is no whole number")
+        if isinstance(name, int | float) and not isinstance(name, bool):
+            name = str(name)
+        named.append((number, _text(name, f"{path}: category {number}: name")))
+    named.sort()
+    ids = [identifier for identifier, _ in named]
+    _require_unique(ids, f"{path}: category id")
+    return ids, tuple(name for _, name in named)
+
+
+def image_entries(content: Mapping[str, Any], path: Path) -> list[ImageEntry]:
+    """The entries of `images`. Raises DataError where one is not what it should be."""
+    found = []
+    for entry in _objects(content, "images", path):
+        missing = [key for key in ("id", "file_name", "width", "height") if key not in entry]
+        if missing:
+            raise DataError(
+                f"{path}: every image needs 'id', 'file_name', 'width' and 'height': "
+                f"{shown(entry)} has no {missing[0]!r}"
+            )
+        identifier = plain_id(entry["id"])
+        if identifier is None:
+            raise DataError(f"{path}: image id {shown(entry['id'])} is no number or text")
+        name = _text(entry["file_name"], f"{path}: image {shown(identifier)}: file_name")
+        width, height = _pixels(entry["width"]), _pixels(entry["height"])
+        if width is None or height is None:
+            stated = f"{shown(entry['width'])} x {shown(entry['height'])}"
+            raise DataError(f"{path}: image {name}: size {stated}")
+        found.append(ImageEntry(identifier, name, width, height))
+    _require_unique([entry.id for entry in found], f"{path}: image id")
+    return found
+
+
+def _objects(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    entries = content.get(key)
+    if not entries:
+        raise DataError(f"{path}: {key!r} is missing or empty")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{path}: {key!r} is not a list of objects")
+    return entries
+
+
+def is_writable(text: str) -> bool:
+    """Whether a name can be printed on a line and written to a file."""
+    return bool(text) and not _UNWRITABLE.search(text)
+
+
+def _text(value: object, where: str) -> str:
+    """A writable name. Raises DataError."""
+    if not isinstance(value, str) or not is_writable(value):
+        raise DataError(f"{where} {shown(value)} is no text, or cannot be written")
+    return value
+
+
+def _pixels(value: object) -> int | None:
+    """A side of an image, or None where it is no whole number of pixels that an image can have."""
+    try:
+        side = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    whole = not isinstance(value, bool) and side.is_integer() and 1 <= side <= LARGEST_SIDE
+    return int(side) if whole else None
+
+
+def _require_unique(ids: Sequence[Identifier], what: str) -> None:
+    if len(set(ids)) != len(ids):
+        twice = next(identifier for identifier, count in Counter(ids).items() if count > 1)
+        raise DataError(f"{what} {shown(twice)} stands twice")

@@ -1,0 +1,181 @@
+"""How an image file is read: nothing but regular files, and never more pixels than allowed."""
+
+import os
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from yolox.data.sample import UInt8
+from yolox.errors import DataError
+from yolox.files import open_regular
+from yolox.limits import limit, over_limit
+
+MOST_BYTES_PER_PIXEL = 8  # four channels of 16 bits, not compressed
+
+_JPEG_START = b"\xff\xd8"
+_JPEG_SCAN = b"\xff\xda"
+_JPEG_END = b"\xff\xd9"
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU T.81, table B.1: they state the size
+_JPEG_ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers without a length
+_PNG_START = b"\x89PNG"
+_PNG_END = b"IEND"
+_PNG_SIZE = 16  # where the first chunk, IHDR, states width and height
+_EXIF_ORIENTATION = 0x0112  # EXIF 2.3, table 4; 5 to 8 swap width and height
+#: What Pillow raises for broken files, beside OSError.
+_DAMAGE = (
+    SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError,
+    EOFError, struct.error, zlib.error,
+)  # fmt: skip
+_pillow = threading.Lock()
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether an encoded JPEG or PNG lacks its end.
+
+    Decoders fill the missing part with grey and say nothing, so it is checked here. Inside a JPEG
+    scan every 0xFF byte is stuffed or a restart marker: the first end marker behind a start of
+    scan is a real one (ITU T.81, B.1.1.2). Whatever stands behind the end does not matter.
+    """
+    if data.startswith(_JPEG_START):
+        if data.endswith(_JPEG_END):
+            return False
+        scan = data.find(_JPEG_SCAN, _after_headers(data))
+        return scan < 0 or data.find(_JPEG_END, scan) < 0
+    if data.startswith(_PNG_START):
+        return _PNG_END not in data
+    return False
+
+
+def _after_headers(data: bytes) -> int:
+    """Where a JPEG's application segments end: thumbnails lie inside them."""
+    place = len(_JPEG_START)
+    while place + 4 <= len(data) and data[place] == 0xFF and 0xE0 <= data[place + 1] <= 0xEF:
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place
+
+
+def read_image(path: Path) -> UInt8:
+    """Read an image file as [H, W, 3] uint8 BGR, with its EXIF orientation applied.
+
+    Raises DataError, naming the file, where it is absent, no regular file, cut off, no image, or
+    where its header states more pixels than `MAX_IMAGE_PIXELS`.
+    """
+    data = read_bytes(path)
+    if is_cut_off(data):
+        raise DataError(f"image {path}: the file is cut off after {len(data)} bytes")
+    size = _stated_size(data)
+    if size is None:
+        raise DataError(f"image {path}: not a readable image ({len(data)} bytes)")
+    _require_few_pixels(size, path)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"image {path}: not a readable image: {reason}") from error
+    if image is None:
+        raise DataError(f"image {path}: not a readable image ({len(data)} bytes)")
+    pixels: UInt8 = image
+    return pixels
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file. Raises DataError where it cannot be read, or is far too big."""
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit("MAX_IMAGE_PIXELS") * MOST_BYTES_PER_PIXEL:
+                raise DataError(f"image {path}: {size:,} bytes are too many for an image")
+            return file.read()
+    except OSError as error:
+        raise DataError(f"image {path}: cannot be read: {error.strerror or error}") from error
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Width and height by the image's header, turned as its EXIF orientation says.
+
+    Raises DataError like `read_image`, but does not read the pixels.
+    """
+    try:
+        with open_regular(path) as file, _opened(file) as image:
+            width, height = image.size
+            orientation = _orientation(image)
+    except (UnidentifiedImageError, *_DAMAGE) as error:
+        raise DataError(f"image {path}: not a readable image") from error
+    except OSError as error:
+        raise DataError(f"image {path}: cannot be read: {error.strerror or error}") from error
+    _require_few_pixels((width, height), path)
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+
+
+def _require_few_pixels(size_wh: tuple[int, int], path: Path) -> None:
+    width, height = size_wh
+    why = over_limit("MAX_IMAGE_PIXELS", width * height)
+    if why:
+        raise DataError(f"image {path}: {width} x {height} pixels: {why}")
+
+
+def _stated_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that the header of an encoded image states, None where there is none.
+
+    JPEG and PNG are looked at here, which takes 2 microseconds; Pillow knows the others.
+    """
+    if data.startswith(_JPEG_START):
+        return _jpeg_size(data)
+    if data.startswith(_PNG_START):
+        return struct.unpack_from(">II", data, _PNG_SIZE) if len(data) >= _PNG_SIZE + 8 else None
+    try:
+        with _opened(BytesIO(data)) as image:
+            return image.size
+    except (OSError, *_DAMAGE):
+        return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height by a JPEG's frame header (ITU T.81, B.2.2)."""
+    place = len(_JPEG_START)
+    while 0 <= (place := data.find(b"\xff", place)) <= len(data) - 9:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            place += 1
+        elif marker in _JPEG_ALONE:
+            place += 2
+        elif marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", data, place + 5)
+            return width, height
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+@contextmanager
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    """An image whose header Pillow has read; its warnings and its own limit are put aside.
+
+    Both are settings of the process, so threads take turns.
+    """
+    with _pillow, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of slightly broken EXIF blocks
+        own, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            with Image.open(file) as image:
+                yield image
+        finally:
+            Image.MAX_IMAGE_PIXELS = own
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or the block is broken."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (OSError, *_DAMAGE):
+        return 1

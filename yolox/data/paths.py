@@ -1,0 +1,64 @@
+"""Where the images of an annotation file lie, and which of them may be read.
+
+What a user names (the data folder, the folder of the images) is trusted, symbolic links included.
+The names in an annotation file are not: they must stay inside.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+PROBED_IMAGES = 20  # of the images, to find the folder that holds them
+
+
+def image_root(data_dir: Path, name: str, file_names: Sequence[str]) -> Path:
+    """The folder that holds the images: `name` as in COCO, or one of the usual others.
+
+    The first of them that holds one of the first images; those that are missing are named later.
+    """
+    candidates = [data_dir / name, data_dir, data_dir / "images" / name, data_dir / "images"]
+    probes = file_names[:PROBED_IMAGES]
+    # A name that is too long is no file; Path.is_file would raise an error.
+    found = (r for r in candidates if any(os.path.isfile(r / p) for p in probes))  # noqa: PTH113
+    return next(found, candidates[0])
+
+
+class ImageFiles:
+    """What is known of image files after each of their folders was listed once."""
+
+    def __init__(self, paths: Iterable[Path], roots: Iterable[Path] | None):
+        """roots: the folders in which files must lie when links are followed; None: anywhere."""
+        self.missing: list[Path] = []
+        self.outside: list[Path] = []
+        self._roots = None if roots is None else [os.path.realpath(root) for root in roots]
+        folders: dict[Path, dict[str, bool] | None] = {}
+        for path in paths:
+            folder = path.parent
+            if folder not in folders:
+                folders[folder] = _links_by_name(folder) if self._holds(folder) else None
+            names = folders[folder]
+            if names is None:
+                self.outside.append(path)
+            elif path.name not in names:
+                self.missing.append(path)
+            elif names[path.name] and not self._holds(path):
+                self.outside.append(path)
+
+    def _holds(self, path: Path) -> bool:
+        """Whether a path lies below one of the roots when all links are followed."""
+        if self._roots is None:
+            return True
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(root) for root in self._roots)
+
+
+def _links_by_name(folder: Path) -> dict[str, bool]:
+    """The regular files in a folder, each with whether it is a symbolic link."""
+    found: dict[str, bool] = {}
+    with suppress(OSError), os.scandir(folder) as entries:  # absent, or a name too long
+        for entry in entries:
+            with suppress(OSError):  # a link to itself
+                if entry.is_file():
+                    found[entry.name] = entry.is_symlink()
+    return found
