@@ -5,10 +5,12 @@ Boxes that cannot be trained on are left out; an unknown class or image id is an
 it silently removes a whole class otherwise.
 """
 
+import copy
 import json
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,18 @@ class CocoDataset:
         if (width, height) != (record.width, record.height):
             boxes_xyxy *= np.array([width / record.width, height / record.height] * 2, np.float32)
         return Sample(image, boxes_xyxy, labels)
+
+    def subset(self, indices: Sequence[int]) -> "CocoDataset":
+        """The data set of some of the images, in the order given."""
+        part = copy.copy(self)
+        part.images = [self.images[index] for index in indices]
+        names = {record.path.name for record in part.images}
+        part.problems = [problem for problem in self.problems if problem.file_name in names]
+        rows = [np.arange(self._starts[index], self._starts[index + 1]) for index in indices]
+        part._starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        order = np.concatenate([np.zeros(0, np.int64), *rows])
+        part._boxes_xyxy, part._labels = self._boxes_xyxy[order], self._labels[order]
+        return part
 
     def problem_counts(self) -> Counter[str]:
         """Number of problems of each kind."""

@@ -58,8 +58,11 @@ class CocoMetrics:
 def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
     """What the engines need of an annotation file; missing `area`, `iscrowd` and ids filled in."""
     content = load_json(dataset.json_path)
+    images = {record.id for record in dataset.images}  # fewer than the file's, for a subset
     annotations = []
     for number, source in enumerate(content.get("annotations", []), start=1):
+        if source["image_id"] not in images:
+            continue
         box, area = finite_box(source.get("bbox")), source.get("area")
         if box is None:  # reported when the data set was read
             continue
