@@ -159,6 +159,11 @@ class SizeSpec:
 class TrainSpec:
     """Optimisation and bookkeeping of a run. Epochs count from 0 inside, from 1 in logs.
 
+    save_interval, save_minutes: steps and minutes between saves within an epoch (0: none).
+    keep_latest: checkpoints kept of the last saves, should the latest be damaged.
+    evaluate_first: the start is evaluated, and is the best where nothing later is better.
+    guard: take back what destroys a model (`yolox.engine.guard`): an AP below `guard_share` of
+        the best, or a loss that is not finite. The start is evaluated first.
     balance_filters: a fine-tune begins with filters of one norm (`yolox.models.balance`), which
         leaves the function as it is; for weights whose scales are not those of a training.
     bn_l1: weight of the sum of all |batch-norm scale| in the loss, which drives channels to zero
@@ -185,7 +190,12 @@ class TrainSpec:
     eval_interval: int = 10
     print_interval: int = 10
     save_interval: int = 0
+    save_minutes: float = 0.0
     save_history_ckpt: bool = True
+    keep_latest: int = 2
+    evaluate_first: bool = False
+    guard: bool = False
+    guard_share: float = 0.5
     patience: int = 0
     freeze_bn: bool = False
     balance_filters: bool = False
@@ -205,16 +215,11 @@ class TrainSpec:
         )
         _require(self.eval_interval >= 1, f"eval_interval {self.eval_interval} is not positive")
         _require(self.print_interval >= 1, f"print_interval {self.print_interval} is not positive")
+        _require(self.keep_latest >= 1, f"keep_latest {self.keep_latest} is not positive")
+        _require(0 <= self.guard_share <= 1, f"guard_share {self.guard_share} is no share")
         for key in (
-            "warmup_epochs",
-            "no_aug_epochs",
-            "save_interval",
-            "patience",
-            "clip_grad_norm",
-        ):
-            _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
-        for key in (
-            "weight_decay", "seed", "warmup_lr", "bn_l1",
+            "warmup_epochs", "no_aug_epochs", "save_interval", "save_minutes", "patience",
+            "clip_grad_norm", "weight_decay", "seed", "warmup_lr", "bn_l1",
             "label_weight", "distill_outputs", "distill_features",
         ):  # fmt: skip
             _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
@@ -229,8 +234,16 @@ class TrainSpec:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
 
     @property
+    def starts_evaluated(self) -> bool:
+        """Whether the start is evaluated, as epoch 0."""
+        return self.evaluate_first or self.guard
+
+    @property
     def first_plain_epoch(self) -> int:
-        """The first epoch (from 0) without mosaic and mixup and with the L1 loss."""
+        """The first epoch (from 0) without mosaic and mixup and with the L1 loss.
+
+        no_aug_epochs of them are run. Official YOLOX begins one epoch earlier than it was asked to.
+        """
         return max(self.max_epoch - self.no_aug_epochs, 0)
 
 

@@ -17,7 +17,7 @@ from yolox.exp.options import check_value, option_types
 
 # Options of every recovery that the recipe does not set: a first epoch that ruins the model is
 # taken back and the rate lowered.
-ALWAYS: dict[str, Any] = {}
+ALWAYS = {"guard": True}
 
 
 def recovery_experiment(space: Workspace) -> Exp:

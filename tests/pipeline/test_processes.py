@@ -23,16 +23,19 @@ GRADIENTS = """
     import sys, torch, yolox
     from yolox import dist
     from yolox.engine.launch import joined
-    from yolox.engine.state import RunOptions, prepare
-    from yolox.engine.train import _batches, _training_mode, forward_backward
+    from yolox.data.cache import ResizedImages
+    from yolox.engine.setup import prepare
+    from yolox.engine.state import RunOptions
+    from yolox.engine.step import batches_of, forward_backward, training_mode
     from yolox.exp import get_exp
     exp = get_exp(exp_file=sys.argv[1])
     exp.freeze_bn, exp.max_epoch = True, 9
     with joined("auto", torch.device("cpu")):
         run = prepare(exp, RunOptions(batch_size=8, logger="none"))
         run.step = 12  # another size than the first steps
-        _training_mode(run)
-        losses = forward_backward(run, next(_batches(run)))
+        training_mode(run)
+        source = ResizedImages(run.dataset, run.sizes.input_size)
+        losses = forward_backward(run, next(batches_of(run, source)))
         if dist.rank() == 0:
             grads = {k: p.grad for k, p in run.model.named_parameters()}
             torch.save({"grads": grads, "world": dist.world_size()}, sys.argv[2])

@@ -1,6 +1,7 @@
 """What the commands share: exit codes, naming an experiment, starting workers."""
 
 import argparse
+import math
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from loguru import logger
 
-from yolox.engine.launch import JobSize, pick_device
+from yolox.data.loader import dead_worker
+from yolox.engine.launch import TIMEOUT_MINUTES, JobSize, pick_device
 from yolox.engine.log import set_up_log
 from yolox.errors import UsageError, YoloxError
 from yolox.exp import Exp, exp_of_checkpoint, get_exp
@@ -30,6 +32,13 @@ def run(main: Main, argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         logger.error("interrupted")
         return INTERRUPTED
+    except RuntimeError as error:
+        line = dead_worker(error)
+        if line is None:
+            traceback.print_exc(file=sys.stderr)
+        else:
+            logger.error("{}", line)
+        return 1
     except Exception:  # noqa: BLE001 - the last stop: reported in full, and never exit code 0
         traceback.print_exc(file=sys.stderr)
         return 1
@@ -63,6 +72,10 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine_rank", type=int, default=0)
     parser.add_argument("--dist-url", help="tcp://HOST:PORT of machine 0")
     parser.add_argument("--dist-backend", default="auto", choices=["auto", "nccl", "gloo"])
+    parser.add_argument(
+        "--dist-timeout", type=float, default=TIMEOUT_MINUTES, metavar="MINUTES",
+        help="the job ends where a process waits longer for the others (default: %(default)g)",
+    )  # fmt: skip
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +133,8 @@ def job_size(args: argparse.Namespace) -> JobSize:
     """Processes and machines of a job."""
     if args.devices < 1:
         raise UsageError(f"--devices {args.devices} is not positive")
+    if not 0 < args.dist_timeout < math.inf:
+        raise UsageError(f"--dist-timeout {args.dist_timeout} is not a positive number of minutes")
     return JobSize(args.devices, args.num_machines, args.machine_rank, args.dist_url)
 
 

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     device = pick_device(args.device)
     if args.seed is not None:
         torch.manual_seed(args.seed)
-    with joined(args.dist_backend, device):
+    with joined(args.dist_backend, device, args.dist_timeout):
         opened = open_named(args, exp, fused=not args.no_fuse)
         backend = opened.backend
         if dist.rank() == 0:

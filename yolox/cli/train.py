@@ -28,6 +28,9 @@ def make_parser() -> Parser:
     parser.add_argument("--cache", nargs="?", const="ram", choices=["ram", "disk"])
     parser.add_argument("-o", "--occupy", action="store_true", help="take the GPU's memory at once")
     parser.add_argument("-l", "--logger", default="tensorboard", help="tensorboard, wandb or none")
+    parser.add_argument(
+        "--save-every", type=float, metavar="MINUTES", help="save within epochs, too (save_minutes)"
+    )
     add_job(parser)
     add_experiment(parser)
     return parser
@@ -37,11 +40,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     args = make_parser().parse(argv)
     exp = load_experiment(args)
+    if args.save_every is not None:
+        exp.save_minutes = args.save_every
+        exp.validate()
     size = job_size(args)
     if needs_launch(size):
         return launch(["-m", "yolox.cli", "train", *(sys.argv[1:] if argv is None else argv)], size)
     device = pick_device(args.device)
-    with joined(args.dist_backend, device):
+    with joined(args.dist_backend, device, args.dist_timeout):
         if args.occupy and device.type == "cuda":
             _occupy(device)
         options = RunOptions(

@@ -5,7 +5,8 @@ for it, depend on the seed and the position alone: not on workers, processes or 
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from yolox.config import AugmentSpec
 from yolox.data.augment import affine_matrix, draw_affine, finish_training_sample, warp
 from yolox.data.cache import ResizedImages
+from yolox.data.loader import watched
 from yolox.data.mosaic import draw_centre, draw_mixup, mixup, mosaic
 from yolox.data.sample import Float32, Sample, UInt8
 from yolox.errors import DataError
@@ -155,14 +157,18 @@ def start_worker(worker: int) -> None:
     The main process decides when to stop, and saves first; its workers go with it.
     """
     cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def train_batches(
-    samples: TrainSamples, places: PlaceBatches, workers: int, pin_memory: bool
-) -> Iterator[Batch]:
-    """Batches in order. Raises the DataError that a sample met."""
+    samples: TrainSamples, places: PlaceBatches, workers: int, pin_memory: bool, timeout: float
+) -> Generator[Batch, None, None]:
+    """Batches in order. timeout: seconds that a batch may take to be made by a worker.
+
+    Raises the DataError that a sample met, YoloxError where a worker hangs.
+    """
     loader: DataLoader[Batch | DataError] = DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=places,  # type: ignore[arg-type]
@@ -170,8 +176,15 @@ def train_batches(
         collate_fn=collate,
         pin_memory=pin_memory,
         worker_init_fn=start_worker,
+        timeout=timeout if workers else 0,
     )
-    for batch in loader:
+
+    def describe(number: int) -> str:
+        batch = next(islice(places, number, None))
+        paths = [samples.source.dataset.images[place.image].path for place in batch]
+        return f"{paths[0]} and {len(paths) - 1} more"
+
+    for batch in watched(loader, describe):
         if isinstance(batch, DataError):
             raise batch
         yield batch

@@ -5,10 +5,11 @@ Boxes that cannot be trained on are left out; an unknown class or image id is an
 it silently removes a whole class otherwise.
 """
 
+import copy
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ class CocoDataset:
         """The usable annotations, crowds included, read anew from the file."""
         entries = Entries(self.json_path, self.images, self.category_ids)
         return entries.annotations(load_json(self.json_path))
+
+    def subset(self, indices: Sequence[int]) -> "CocoDataset":
+        """The data set of some of the images, in the order given."""
+        part = copy.copy(self)
+        part.images = [self.images[index] for index in indices]
+        names = {record.path.name for record in part.images}
+        part.problems = [problem for problem in self.problems if problem.file_name in names]
+        rows = [np.arange(self._starts[index], self._starts[index + 1]) for index in indices]
+        part._starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        order = np.concatenate([np.zeros(0, np.int64), *rows])
+        part._boxes_xyxy, part._labels = self._boxes_xyxy[order], self._labels[order]
+        return part
 
     def problem_counts(self) -> Counter[str]:
         """Number of problems of each kind."""

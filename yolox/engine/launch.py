@@ -1,12 +1,15 @@
 """Start the processes of a job and join them: `-d N`, several machines, or under torchrun.
 
 Workers run under torch's elastic agent: when one dies, the agent ends the others, so that a job
-fails instead of hanging.
+fails instead of hanging. A worker that waits too long for the others ends the job, too, and workers
+whose agent is gone end themselves.
 """
 
 import os
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +25,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from yolox import dist
 from yolox.errors import UsageError, YoloxError
 
-TIMEOUT = timedelta(minutes=30)  # rank 0 evaluates metrics alone while the others wait
+TIMEOUT_MINUTES = 10.0  # rank 0 computes the metrics alone while the others wait
+SHUTDOWN_SECONDS = 60  # for workers to finish a step and save, before the agent kills them
+GRACE_SECONDS = 5.0  # for the agent to notice which worker failed first
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def launch(arguments: Sequence[str], size: JobSize) -> int:
         max_restarts=0,
         monitor_interval=0.2,
     )
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_SECONDS))
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // size.devices, 1)))
     try:
         elastic_launch(config, sys.executable)("-u", *arguments)
@@ -83,17 +89,34 @@ def launch(arguments: Sequence[str], size: JobSize) -> int:
             "the other workers were stopped"
         ) from error
     except SignalException as error:
+        if isinstance(error.__context__, SignalException):  # while the workers were saving
+            raise YoloxError(
+                f"stopped at once by a second signal, {error.sigval.name}: not saved"
+            ) from error
         raise YoloxError(
             f"stopped by signal {error.sigval.name}; continue with --resume"
         ) from error
+    except torch_dist.DistError as error:
+        raise YoloxError(_network_line(error, endpoint)) from error
     return 0
 
 
+def _network_line(error: BaseException, endpoint: str) -> str:
+    """A failure of the processes' network in one line."""
+    text = str(error)
+    if "EADDRINUSE" in text or "address already in use" in text.lower():
+        return f"port {endpoint.rpartition(':')[2]} of {endpoint} is in use: name another one"
+    return f"the processes cannot meet at {endpoint}: {text.splitlines()[0]}"
+
+
 @contextmanager
-def joined(backend: str, device: torch.device) -> Iterator[None]:
+def joined(
+    backend: str, device: torch.device, timeout_minutes: float = TIMEOUT_MINUTES
+) -> Iterator[None]:
     """Join the processes of the job for the time of a block; nothing to do for a single one.
 
-    backend: "auto" takes NCCL on CUDA and Gloo elsewhere.
+    backend: "auto" takes NCCL on CUDA and Gloo elsewhere. timeout_minutes: a process that waits
+    longer for the others ends the job. Raises YoloxError where another process is gone or hangs.
     """
     if not is_worker() or int(os.environ["WORLD_SIZE"]) == 1:
         yield
@@ -101,12 +124,48 @@ def joined(backend: str, device: torch.device) -> Iterator[None]:
     chosen = backend if backend != "auto" else ("nccl" if device.type == "cuda" else "gloo")
     if chosen == "nccl" and device.type != "cuda":
         raise UsageError(f"--dist-backend nccl needs CUDA devices, this job runs on {device.type}")
-    torch_dist.init_process_group(chosen, timeout=TIMEOUT)
-    yield
-    # After an error the process just ends, and the agent ends the others: taking the group down
-    # is collective, and would wait for peers that wait for this process.
-    dist.barrier()
+    _end_with_parent()
+    try:
+        torch_dist.init_process_group(chosen, timeout=timedelta(minutes=timeout_minutes))
+    except torch_dist.DistError as error:
+        endpoint = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise YoloxError(_network_line(error, endpoint)) from error
+    try:
+        yield
+        # After an error the process just ends, and the agent ends the others: taking the group
+        # down is collective, and would wait for peers that wait for this process.
+        dist.barrier()
+    except RuntimeError as error:
+        reason = _peer_failure(error, timeout_minutes)
+        if reason is None:
+            raise
+        time.sleep(GRACE_SECONDS)  # the agent ends this process here, if the other one is its own
+        raise YoloxError(f"process {dist.rank()}: {reason}") from error
     torch_dist.destroy_process_group()
+
+
+def _peer_failure(error: RuntimeError, timeout_minutes: float) -> str | None:
+    """What an error of a collective says about the other processes; None for other errors."""
+    text = str(error).lower()
+    if any(mark in text for mark in ("timed out", "timeout")):
+        return f"waited {timeout_minutes:g} minutes for the others, one hangs (--dist-timeout)"
+    lost = ("connection closed", "connection reset", "broken pipe", "remote process exited")
+    if isinstance(error, torch_dist.DistError) or any(mark in text for mark in lost):
+        return "another process of the job has ended"
+    return None
+
+
+def _end_with_parent() -> None:
+    """End this worker when its agent is gone: killed, or stopped by a second signal."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.write(2, b"the launcher is gone: this worker stops at once, unsaved\n")
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def pick_device(name: str | None = None) -> torch.device:

@@ -1,9 +1,13 @@
 """What a run writes for people: the log on the terminal and in a file, and curves."""
 
+import os
+import socket
 import sys
+import time
 from collections import defaultdict, deque
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from loguru import logger
@@ -21,8 +25,7 @@ def set_up_log(file: Path | None = None) -> None:
     first = dist.rank() == 0
     logger.add(_write, format=FORMAT, level="INFO" if first else "WARNING")
     if file is not None and first:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        logger.add(file, format=FORMAT, level="INFO")
+        logger.add(LogFile(file), format=FORMAT, level="INFO")
 
 
 def _write(message: str) -> None:
@@ -33,6 +36,28 @@ def _write(message: str) -> None:
         tqdm.write(message, file=sys.stderr, end="")
     else:
         sys.stderr.write(message)
+
+
+class LogFile:
+    """The log in a file. Where it cannot be written, that is said once, and the run goes on.
+
+    What a run cannot do without are its checkpoints, which are written with an error of their own.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._failed = False
+
+    def write(self, message: str) -> None:
+        """Append a message."""
+        if self._failed:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(message)
+        except OSError as error:
+            self._failed = True  # no logger here: it is in the middle of a message
+            _write(f"{self._path} cannot be written: {error.strerror}; the log ends there\n")
 
 
 class Curves(Protocol):
@@ -56,21 +81,56 @@ class NoCurves:
 
 
 class TensorBoardCurves:
-    """Curves in TensorBoard's event files."""
+    """Curves in a TensorBoard event file. Where it cannot be written, the curves end, said once.
+
+    Written at once: the package's own writer has a thread, whose failure is a traceback.
+    """
 
     def __init__(self, folder: Path):
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
+        from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415 - slow to import
+        from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415
+        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
 
-        self._writer = SummaryWriter(str(folder))
+        self._event, self._summary = Event, Summary
+        second, rest = divmod(time.time_ns(), 10**9)
+        name = f"events.out.tfevents.{second}.{socket.gethostname()}.{os.getpid()}.{rest}"
+        self._path = folder / name
+        self._file: BinaryIO | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+            self._records = RecordWriter(self._file)
+            self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        except OSError as error:
+            self._give_up(error)
 
     def add(self, values: dict[str, float], step: int) -> None:
         """Record values of one step."""
-        for key, value in values.items():
-            self._writer.add_scalar(key, value, step)
+        points = [self._summary.Value(tag=key, simple_value=v) for key, v in values.items()]
+        summary = self._summary(value=points)
+        self._write(self._event(wall_time=time.time(), step=step, summary=summary))
 
     def close(self) -> None:
-        """Write out what is left."""
-        self._writer.close()
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, event: Any) -> None:
+        if self._file is None:
+            return
+        try:
+            self._records.write(event.SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        reason = error.strerror or error
+        logger.warning("{} cannot be written: {}; the curves end there", self._path, reason)
+        file, self._file = self._file, None
+        with suppress(OSError):  # closing tries to write what is left
+            if file is not None:
+                file.close()
 
 
 class WandbCurves:

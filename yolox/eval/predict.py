@@ -20,6 +20,7 @@ from yolox.backends import Backend
 from yolox.config import EvalSpec
 from yolox.data.augment import fit_ratio, letterbox, resize_by, scaled_size
 from yolox.data.batch import start_worker
+from yolox.data.loader import DATA_TIMEOUT, watched
 from yolox.data.sample import UInt8
 from yolox.errors import DataError
 from yolox.ops.nms import from_graph, postprocess
@@ -105,12 +106,16 @@ CanvasItem = tuple[UInt8, float, tuple[int, int], int, float]
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How to run. eval_spec is ignored, but for conf, where suppression is part of the model."""
+    """How to run. eval_spec is ignored, but for conf, where suppression is part of the model.
+
+    timeout: seconds that a worker may take for a batch.
+    """
 
     eval_spec: EvalSpec
     workers: int = 0
     legacy: bool = False
     progress: bool = True
+    timeout: float = DATA_TIMEOUT
 
 
 class _Canvases(Dataset[Any]):
@@ -242,15 +247,17 @@ def _collate(items: list[CanvasItem | DataError]) -> Prepared | DataError:
 def _prepared(
     source: ImageSource, batches: list[list[Request]], options: PredictOptions
 ) -> Iterator[Prepared]:
+    workers = min(options.workers, os.cpu_count() or 1)
     loader: DataLoader[Any] = DataLoader(
         _Canvases(source),
         batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=min(options.workers, os.cpu_count() or 1),
+        num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=start_worker,
         pin_memory=torch.cuda.is_available(),
+        timeout=options.timeout if workers else 0,
     )
-    for batch in loader:
+    for batch in watched(loader, lambda number: f"images {[r.image for r in batches[number]]}"):
         if isinstance(batch, DataError):
             raise batch
         yield batch

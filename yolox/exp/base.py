@@ -4,6 +4,7 @@ An experiment file subclasses `Exp` and sets attributes in `__init__`; trailing 
 set them too. Nothing is checked until the specs are made, which is before any work starts.
 """
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import fields
@@ -19,6 +20,8 @@ from yolox.config import (
     TrainSpec,
 )
 from yolox.data.coco import CocoDataset
+from yolox.data.loader import DATA_TIMEOUT
+from yolox.data.split import set_aside
 from yolox.errors import UsageError
 from yolox.exp.options import apply_options, check_value, option_types
 from yolox.losses import YoloxLoss
@@ -50,7 +53,11 @@ class Exp:
     test_ann: str = "instances_test2017.json"
     test_name: str = "test2017"
     allow_outside: bool = False
+    select_ann: str | None = None  # images that choose the best epoch instead of val_ann's
+    select_name: str | None = None  # their folder (default: train_name)
+    select_share: float = 0.0  # or this share of the training images, which are not trained on
     data_num_workers: int = 4
+    data_timeout: float = DATA_TIMEOUT
     input_size: tuple[int, int] = (640, 640)
     multiscale_range: int | tuple[int, int] = 5
     random_size: tuple[int, int] | None = None
@@ -105,7 +112,12 @@ class Exp:
     print_interval: int = 10
     eval_interval: int = 10
     save_interval: int = 0
+    save_minutes: float = 0.0
     save_history_ckpt: bool = True
+    keep_latest: int = 2
+    evaluate_first: bool = False
+    guard: bool = False
+    guard_share: float = 0.5
 
     # evaluation
     test_size: tuple[int, int] = (640, 640)
@@ -134,6 +146,14 @@ class Exp:
                 check_value(f"{self.exp_name}.{key}", value, types[key])
         if self.data_num_workers < 0:
             raise UsageError(f"data_num_workers {self.data_num_workers} is negative")
+        if not 0 < self.data_timeout < math.inf:
+            raise UsageError(
+                f"data_timeout {self.data_timeout} is not a positive number of seconds"
+            )
+        if not 0 <= self.select_share < 1:
+            raise UsageError(f"select_share {self.select_share} is not between 0 and 1")
+        if self.select_share and self.select_ann is not None:
+            raise UsageError("select_ann and select_share exclude each other")
         for make in (
             self.detector_spec, self.loss_spec, self.augment_spec,
             self.size_spec, self.train_spec, self.eval_spec,
@@ -200,15 +220,29 @@ class Exp:
         return Path(os.environ.get("YOLOX_DATADIR", "datasets")) / "COCO"
 
     def get_dataset(self) -> CocoDataset:
-        """The training images. Raises DataError; UsageError where num_classes does not fit."""
-        return self._dataset(self.train_ann, self.train_name)
+        """The training images, without those that `select_share` sets aside.
+
+        Raises DataError; UsageError where num_classes does not fit.
+        """
+        whole = self._dataset(self.train_ann, self.train_name)
+        return set_aside(whole, self.select_share, self.seed)[0] if self.select_share else whole
 
     def get_eval_dataset(self) -> CocoDataset:
         """The validation images. Raises like `get_dataset`."""
         return self._dataset(self.val_ann, self.val_name)
 
     def get_select_dataset(self) -> CocoDataset | None:
-        return None
+        """Images that choose (the best epoch, an early stop) and are not reported on.
+
+        `select_ann`, or a share of the training images that `get_dataset` leaves out; None where
+        neither is set. Raises like `get_dataset`.
+        """
+        if self.select_ann is not None:
+            return self._dataset(self.select_ann, self.select_name or self.train_name)
+        if not self.select_share:
+            return None
+        whole = self._dataset(self.train_ann, self.train_name)
+        return set_aside(whole, self.select_share, self.seed)[1]
 
     def _dataset(self, json_file: str, name: str) -> CocoDataset:
         dataset = CocoDataset(self.data_root(), json_file, name, allow_outside=self.allow_outside)

@@ -1,0 +1,116 @@
+"""What a training run says about itself: its beginning, every few steps, its end."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from loguru import logger
+from tqdm import tqdm
+
+from yolox import dist
+from yolox.data.coco import CocoDataset, size_warning
+from yolox.data.problems import summary
+from yolox.engine.log import Curves, Meter, duration, peak_memory_mb
+from yolox.engine.schedule import input_size
+from yolox.engine.state import Run
+from yolox.engine.validation import choice_words
+from yolox.models.complexity import complexity, describe
+
+LOSSES = ("total_loss", "iou_loss", "conf_loss", "cls_loss", "l1_loss", "num_fg")
+EXTRA = ("distill_loss", "bn_l1_loss")  # where the experiment asks for them
+
+
+def report_step(run: Run, meter: Meter, curves: Curves) -> None:
+    within = (run.step - 1) % run.steps_per_epoch + 1
+    if within % run.spec.print_interval and within != run.steps_per_epoch:
+        return
+    height, width = input_size(run.step - 1, run.spec.seed, run.sizes)
+    rate = run.optimizer.param_groups[0]["lr"]
+    left = run.spec.max_epoch * run.steps_per_epoch - run.step
+    names = [key for key in (*LOSSES, *EXTRA) if key in meter]
+    losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in names)
+    logger.info(
+        "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, "
+        "{:.3f} s/step (data {:.3f}), {:.0f} MB, ETA {}",
+        (run.step - 1) // run.steps_per_epoch + 1, run.spec.max_epoch, within, run.steps_per_epoch,
+        losses, rate, height, width, meter.mean("iteration"), meter.mean("data"),
+        peak_memory_mb(run.options.device), duration(left * meter.mean("iteration")),
+    )  # fmt: skip
+    curves.add({f"train/{k}": meter.mean(k) for k in names} | {"train/lr": rate}, run.step)
+
+
+def log_start(run: Run) -> None:
+    """Device, model, data and options, for the log of the first process."""
+    if dist.rank() != 0:
+        return
+    device, precision = run.options.device, run.options.precision
+    if precision == "fp16" and not run.scaler.is_enabled():
+        logger.info("--fp16 on {}: bf16 autocast, no scaler", device.type)
+    logger.info("device {}, {} process(es), {}", device, dist.world_size(), precision)
+    test_size = run.sizes.test_size
+    logger.info("model: {}", describe(complexity(run.model, test_size), test_size))
+    for dataset in (run.dataset, run.eval_dataset):
+        _log_dataset(dataset)
+    if run.select_dataset is not None:
+        _log_dataset(run.select_dataset)
+        _warn_of_shared_images(run, run.select_dataset)
+    if not box_count(run.choice_dataset):
+        logger.warning(
+            "{} has no boxes to evaluate on: best_ckpt.pth follows the last evaluated epoch",
+            run.choice_dataset.json_path,
+        )
+    options = "\n".join(f"  {key}: {value}" for key, value in sorted(run.exp.options().items()))
+    logger.info("options\n{}", options)
+
+
+def box_count(dataset: CocoDataset) -> int:
+    """Boxes to train or evaluate on, crowds left out."""
+    return sum(len(dataset.targets(index)[0]) for index in range(len(dataset)))
+
+
+def _log_dataset(dataset: CocoDataset) -> None:
+    logger.info("{}: {} images, {} boxes", dataset.json_path, len(dataset), box_count(dataset))
+    for line in (*summary(dataset.problems), size_warning(dataset)):
+        if line is not None:
+            logger.warning("{}", line)
+
+
+def _warn_of_shared_images(run: Run, chosen_on: CocoDataset) -> None:
+    """Images that choose the epoch should be neither trained nor reported on."""
+    own = {record.path for record in chosen_on.images}
+    for purpose, dataset in (("trained on", run.dataset), ("reported on", run.eval_dataset)):
+        shared = own & {record.path for record in dataset.images}
+        if shared:
+            logger.warning(
+                "{} of the {} images that choose the best epoch are {} too, such as {}",
+                len(shared), len(own), purpose, min(shared),
+            )  # fmt: skip
+
+
+def log_plain_phase(run: Run) -> None:
+    """Say where mosaic and mixup end, which is one epoch later than in official YOLOX."""
+    logger.info(
+        "epoch {} of {}: mosaic and mixup are off and the L1 loss is on from here, for the {} "
+        "no_aug_epochs (official YOLOX begins one epoch earlier for the same option)",
+        run.epoch + 1, run.spec.max_epoch, run.spec.max_epoch - run.spec.first_plain_epoch,
+    )  # fmt: skip
+
+
+def log_end(run: Run, report_ap: float | None) -> None:
+    """The best AP, and beside it on which images it was chosen."""
+    if dist.rank() != 0:
+        return
+    best = (
+        f"{run.best_ap:.4f} ({choice_words(run)})" if run.best_ap >= 0 else "undefined (no boxes)"
+    )
+    apart = f", {report_ap:.4f} on the validation images" if report_ap is not None else ""
+    logger.info("done: best AP {}{}, checkpoints in {}", best, apart, run.folder)
+
+
+@contextmanager
+def progress_bar(run: Run) -> Iterator[tqdm]:  # type: ignore[type-arg]
+    """A bar over the optimiser steps, where the first process has a terminal."""
+    total = run.spec.max_epoch * run.steps_per_epoch
+    shown = sys.stderr.isatty() and dist.rank() == 0
+    with tqdm(total=total, initial=run.step, desc="training", disable=not shown) as bar:
+        yield bar

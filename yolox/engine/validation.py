@@ -1,0 +1,94 @@
+"""Evaluation during training: which epoch is the best, and what the best one reaches elsewhere."""
+
+import copy
+import math
+
+from loguru import logger
+from torch import nn
+
+from yolox import dist
+from yolox.backends import ModelInfo, TorchBackend
+from yolox.data.coco import CocoDataset
+from yolox.engine import checkpoint
+from yolox.engine.log import Curves
+from yolox.engine.saving import best_path
+from yolox.engine.state import Run
+from yolox.eval.evaluate import Evaluation, evaluate
+from yolox.eval.predict import PredictOptions
+from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.models.fuse import fuse
+
+SAME_IMAGES = "chosen on the same images: somewhat too high"
+
+
+def average_statistics(run: Run) -> None:
+    """Batch-norm statistics become their mean over processes, so that none is preferred."""
+    dist.average_buffers(run.model)
+    if run.ema is not None:
+        dist.average_buffers(run.ema.model)
+
+
+def evaluate_epoch(run: Run, curves: Curves) -> bool:
+    """Evaluate the averaged model on all processes; whether it is the best so far.
+
+    Without a box to evaluate on, AP is NaN and the last evaluated model counts as the best.
+    """
+    found = _evaluate(run, run.eval_model, run.choice_dataset)
+    run.curr_ap = dist.from_first(found.metrics.AP if found else 0.0)
+    improved = math.isnan(run.curr_ap) or run.curr_ap > run.best_ap
+    if not math.isnan(run.curr_ap):
+        run.best_ap = max(run.best_ap, run.curr_ap)
+    run.evaluations_without_gain = 0 if improved else run.evaluations_without_gain + 1
+    if found is not None:
+        logger.info("epoch {}: evaluation\n{}", run.epoch, metrics_table(found.metrics))
+        logger.info("per class\n{}", class_table(found.metrics))
+        logger.info(latency_line(found.latency_ms, _batch_size(run), str(run.options.device)))
+        if not math.isnan(run.curr_ap):
+            curves.add({"val/AP": run.curr_ap, "val/AP50": found.metrics.AP50}, run.step)
+            logger.info("best AP so far {:.4f} ({})", run.best_ap, choice_words(run))
+    return improved
+
+
+def choice_words(run: Run) -> str:
+    """Whether the images that an AP is reported on have chosen the epoch too."""
+    if run.select_dataset is None:
+        return SAME_IMAGES
+    return f"on {len(run.select_dataset)} images set aside to choose the epoch"
+
+
+def report_best(run: Run) -> float | None:
+    """AP of the best checkpoint on the validation images, which had no part in choosing it.
+
+    None where no images were set aside for the choice.
+    """
+    if run.select_dataset is None:
+        return None
+    path = best_path(run.folder)
+    weights = dist.from_first(checkpoint.read(path)["model"] if dist.rank() == 0 else None)
+    assert weights is not None
+    model = copy.deepcopy(run.eval_model)
+    checkpoint.load_state(model, weights, f"checkpoint {path}")
+    found = _evaluate(run, model, run.eval_dataset)
+    if found is not None:
+        logger.info(
+            "{} on {}, which did not choose it\n{}",
+            path.name, run.eval_dataset.json_path, metrics_table(found.metrics),
+        )  # fmt: skip
+    return dist.from_first(found.metrics.AP if found else 0.0)
+
+
+def _evaluate(run: Run, model: nn.Module, dataset: CocoDataset) -> Evaluation | None:
+    options = PredictOptions(
+        run.exp.eval_spec(),
+        workers=run.exp.data_num_workers,
+        progress=dist.rank() == 0,
+        timeout=run.exp.data_timeout,
+    )
+    detector = run.exp.detector_spec()
+    info = ModelInfo(detector.num_classes, detector.strides)
+    backend = TorchBackend(fuse(model), info, run.options.device)
+    return evaluate(backend, dataset, run.sizes.test_size, _batch_size(run), options)
+
+
+def _batch_size(run: Run) -> int:
+    return max(run.options.batch_size // dist.world_size(), 1)
