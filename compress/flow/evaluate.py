@@ -12,6 +12,7 @@ from compress.flow.report import report_content, stage_table
 from yolox.backends import TorchBackend
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.export.open import describe
 from yolox.files import file_hash, write_json
 from yolox.models.fuse import fuse
@@ -49,7 +50,7 @@ def _pictures(bench: Bench, files: Files) -> list[list[Picture]]:
     job, exp = bench.job, bench.exp
     backends = []
     for path in (files[DENSE], list(files.values())[-1]):
-        restored = checkpoint.restore(path, exp.detector_spec())
+        restored = restore(path, exp.detector_spec())
         backends.append(TorchBackend(fuse(restored.model), describe(restored), job.options.device))
     source = exp.get_eval_dataset() if job.evaluated else bench.source
     return picture_pairs(source, backends[0], backends[1], exp.test_size)

@@ -10,6 +10,7 @@ import torch
 from compress.flow.speed import measure_speed
 from yolox.backends import Backend, TorchBackend
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.eval.bootstrap import Interval, ap_interval
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
@@ -67,7 +68,7 @@ def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
     stages: list[Stage] = []
     for name, path in paths.items():
-        restored = checkpoint.restore(path, exp.detector_spec())
+        restored = restore(path, exp.detector_spec())
         model = fuse(restored.model)
         size = complexity(model, exp.test_size)
         stored = checkpoint.weights_bytes(path)

@@ -11,7 +11,8 @@ from yolox.engine.state import RunOptions
 from yolox.engine.train import train
 from yolox.errors import UsageError
 from yolox.exp import Exp
-from yolox.exp.options import check_value, option_types
+from yolox.exp.options import option_types
+from yolox.values import check_value
 
 FOLDER = "recover"  # within the output folder of the whole run
 
@@ -51,5 +52,5 @@ def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:
         if key not in known:
             raise UsageError(f"{where}: unknown option {key!r}{nearest(key, list(known))}")
         value = tuple(value) if isinstance(value, list) else value
-        check_value(f"{where}.{key}", value, known[key])
+        check_value(f"{where}: {key}", value, known[key])
         setattr(exp, key, value)

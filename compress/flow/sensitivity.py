@@ -19,6 +19,7 @@ from yolox.backends import TorchBackend
 from yolox.config import one_of
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore_content
 from yolox.errors import DataError
 from yolox.eval.evaluate import evaluate_alone
 from yolox.export.open import describe
@@ -109,7 +110,7 @@ def _ap_drop(bench: Bench, model: nn.Module) -> Damage:
     exp, device = bench.exp, bench.job.options.device
     dataset = exp.get_eval_dataset()
     content = checkpoint.read(bench.job.ckpt)
-    info = describe(checkpoint.restore_content(content, bench.job.ckpt, exp.detector_spec()))
+    info = describe(restore_content(content, bench.job.ckpt, exp.detector_spec()))
 
     def ap() -> float:
         backend = TorchBackend(model, info, device)

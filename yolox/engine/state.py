@@ -14,16 +14,27 @@ from yolox import dist
 from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, SizeSpec, TrainSpec, to_dict
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
+from yolox.engine.archive import DAMAGE
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
+from yolox.engine.restore import (
+    channels_of,
+    cut_model,
+    load_for_tuning,
+    load_state,
+    require_same_spec,
+    require_sound_optimizer,
+    restore,
+    spec_of,
+)
 from yolox.errors import ModelError, UsageError
 from yolox.files import file_hash
 from yolox.losses import YoloxLoss
 from yolox.losses.distillation import Distillation, DistillWeights
 from yolox.models import Detector
 from yolox.models.balance import balance_filters
-from yolox.models.channels import cut_channels, relative_channels
+from yolox.models.channels import relative_channels
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -130,8 +141,8 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     torch.manual_seed(spec.seed)
     device = options.device
     content = _starting_point(exp, options)
-    channels = checkpoint.channels_of(content, options.ckpt or "latest_ckpt.pth")
-    model = cut_channels(exp.get_model(), channels)
+    channels = channels_of(content, options.ckpt or "latest_ckpt.pth")
+    model = cut_model(exp.get_model(), channels, options.ckpt or "latest_ckpt.pth")
     masks = _load_weights(model, content, exp, options)
     if spec.balance_filters and not options.resume:
         model = balance_filters(model)
@@ -157,7 +168,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     if options.resume:
         try:
             _take_up(run, content)
-        except checkpoint.DAMAGE as error:
+        except DAMAGE as error:
             raise ModelError(f"the training state cannot be taken up: {error!r}") from error
     for owner in (model, run.eval_model):
         apply_masks(owner, run.masks)
@@ -170,7 +181,7 @@ def _distillation(run: Run) -> Distillation | None:
     spec, detector = run.spec, run.exp.detector_spec()
     if spec.teacher is None:
         return None
-    restored = checkpoint.restore(spec.teacher, detector)
+    restored = restore(spec.teacher, detector)
     try:
         relative = relative_channels(restored.channels, run.channels)
     except ModelError as error:
@@ -202,12 +213,12 @@ def _load_weights(
     if not content:
         return {}
     path = options.ckpt or "latest_ckpt.pth"
-    stated = checkpoint.spec_of(content, path)
+    stated = spec_of(content, path)
     if stated is not None:
         expected = exp.detector_spec()
         same_classes = DetectorSpec(**{**vars(stated), "num_classes": expected.num_classes})
-        checkpoint.require_same_spec(stated if options.resume else same_classes, expected, path)
-    fresh = checkpoint.load_for_tuning(model, content, path)
+        require_same_spec(stated if options.resume else same_classes, expected, path)
+    fresh = load_for_tuning(model, content, path)
     if options.resume and fresh:
         raise ModelError(
             f"checkpoint {path}: another number of classes cannot be resumed (use -c alone)"
@@ -239,12 +250,13 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
             run.optimizer.load_state_dict(content["optimizer"])
         except ValueError as error:
             raise ModelError(f"the optimiser state does not fit: {error}") from error
+        require_sound_optimizer(run.optimizer, "the checkpoint")
     if state is None:
         if run.ema is not None:
             run.ema.updates = run.step
         logger.info("no raw weights in the checkpoint: training goes on from the averaged ones")
     else:
-        checkpoint.load_state(run.model, state["raw_model"], "the checkpoint's raw model")
+        load_state(run.model, state["raw_model"], "the checkpoint's raw model")
         if run.ema is not None:
             run.ema.updates = int(state["ema_updates"])
         if state["scaler"] and run.scaler.is_enabled():
