@@ -4,12 +4,14 @@ A spec is made once, where a value enters (an experiment, a checkpoint), and is 
 Everything below takes single values out of it; no spec object enters a model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_type_hints
 
 from yolox.errors import UsageError
+from yolox.limits import over_limit
+from yolox.values import check_value, shown
 
 ACTIVATIONS = ("silu", "relu", "lrelu", "hswish")
 BACKBONES = ("csp", "darknet53")
@@ -17,6 +19,8 @@ CSP_SHORTCUTS = ("hidden", "rest")
 IOU_LOSSES = ("iou", "giou")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
+MOST = 10**9  # of anything that is counted
+LARGEST_SCALE = 64.0  # of depth and width: YOLOX-X has 1.33 and 1.25
 
 
 def nearest(name: object, known: Sequence[str]) -> str:
@@ -24,7 +28,7 @@ def nearest(name: object, known: Sequence[str]) -> str:
 
     name: what a user wrote, which a YAML file may make a number.
     """
-    match = get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    match = get_close_matches(shown(name).strip("'"), list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -36,8 +40,16 @@ def _require(condition: bool, message: str) -> None:
 def one_of(key: str, value: str, known: Sequence[str]) -> None:
     """Raises ValueError naming the key, the value, the known ones and the nearest."""
     _require(
-        value in known, f"{key} {value!r} is none of {', '.join(known)}{nearest(value, known)}"
+        value in known, f"{key} {shown(value)} is none of {', '.join(known)}{nearest(value, known)}"
     )
+
+
+def _in_range(spec: object, low: float, keys: Sequence[str]) -> None:
+    """Raises ValueError where a number is below `low`, above `MOST`, or not finite."""
+    for key in keys:
+        value = getattr(spec, key)
+        _require(low <= value, f"{key} {value} is {'negative' if low == 0 else 'not positive'}")
+        _require(value <= MOST, f"{key} {value} is more than {MOST:,}")
 
 
 @dataclass(frozen=True)
@@ -61,9 +73,11 @@ class DetectorSpec:
     csp_shortcut: str = "hidden"
 
     def __post_init__(self) -> None:
-        _require(self.num_classes >= 1, f"num_classes {self.num_classes} is not positive")
-        _require(self.depth > 0, f"depth {self.depth} is not positive")
-        _require(self.width > 0, f"width {self.width} is not positive")
+        _in_range(self, 1, ("num_classes",))
+        for key in ("depth", "width"):
+            scale = getattr(self, key)
+            _require(scale > 0, f"{key} {scale} is not positive")
+            _require(scale <= LARGEST_SCALE, f"{key} {scale} is more than {LARGEST_SCALE:g}")
         one_of("act", self.act, ACTIVATIONS)
         one_of("backbone", self.backbone, BACKBONES)
         one_of("csp_shortcut", self.csp_shortcut, CSP_SHORTCUTS)
@@ -75,6 +89,10 @@ class DetectorSpec:
         _require(
             len(self.channels) == len(self.strides),
             f"channels {self.channels} do not fit strides {self.strides}",
+        )
+        _require(
+            all(1 <= count <= MOST for count in self.channels),
+            f"channels {self.channels} are not all between 1 and {MOST:,}",
         )
         _require(
             self.backbone == "csp" or len(self.strides) == 3,
@@ -96,7 +114,7 @@ class LossSpec:
 
     def __post_init__(self) -> None:
         one_of("iou_loss", self.iou_loss, IOU_LOSSES)
-        _require(self.iou_weight > 0, f"iou_weight {self.iou_weight} is not positive")
+        _require(0 < self.iou_weight <= MOST, f"iou_weight {self.iou_weight} is not positive")
 
 
 @dataclass(frozen=True)
@@ -121,8 +139,13 @@ class AugmentSpec:
             _require(0.0 <= value <= 1.0, f"{key} {value} is not a probability")
         for key in ("mosaic_scale", "mixup_scale"):
             low, high = getattr(self, key)
-            _require(0 < low <= high, f"{key} {(low, high)} is not a range of positive numbers")
-        _require(self.max_labels >= 1, f"max_labels {self.max_labels} is not positive")
+            _require(
+                0 < low <= high <= MOST, f"{key} {(low, high)} is not a range of positive numbers"
+            )
+        for key in ("degrees", "translate", "shear"):
+            value = getattr(self, key)
+            _require(abs(value) <= MOST, f"{key} {value} is not a number of a sensible size")
+        _in_range(self, 1, ("max_labels",))
 
 
 @dataclass(frozen=True)
@@ -144,10 +167,16 @@ class SizeSpec:
                 len(size) == 2 and all(v > 0 and v % self.divisor == 0 for v in size),
                 f"{key} {size} is not a multiple of {self.divisor}, the largest stride",
             )
+            reason = over_limit("MAX_IMAGE_PIXELS", size[0] * size[1])
+            _require(reason is None, f"{key} {size}: pixels: {reason}")
         low, high = self.multiscale
         _require(
-            0 < low <= high, f"multi-scale sizes {low}..{high} x {self.divisor} are not positive"
+            0 < low <= high and min(self.size_at(low)) > 0,
+            f"multi-scale sizes {low}..{high} x {self.divisor} are not positive",
         )
+        height, width = self.size_at(high)
+        reason = over_limit("MAX_IMAGE_PIXELS", height * width)
+        _require(reason is None, f"multi-scale size {high} x {self.divisor}: pixels: {reason}")
 
     def size_at(self, multiple: int) -> tuple[int, int]:
         """Height and width for a multiple of the divisor, keeping input_size's aspect ratio."""
@@ -208,27 +237,27 @@ class TrainSpec:
     distill_features: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.max_epoch >= 1, f"max_epoch {self.max_epoch} is not positive")
-        _require(self.accumulate >= 1, f"accumulate {self.accumulate} is not positive")
-        _require(
-            self.basic_lr_per_img > 0, f"basic_lr_per_img {self.basic_lr_per_img} is not positive"
+        _in_range(
+            self, 1, ("max_epoch", "accumulate", "eval_interval", "print_interval", "keep_latest")
         )
-        _require(self.eval_interval >= 1, f"eval_interval {self.eval_interval} is not positive")
-        _require(self.print_interval >= 1, f"print_interval {self.print_interval} is not positive")
-        _require(self.keep_latest >= 1, f"keep_latest {self.keep_latest} is not positive")
+        _in_range(
+            self, 0,
+            (
+                "warmup_epochs", "no_aug_epochs", "save_interval", "save_minutes", "patience",
+                "clip_grad_norm", "weight_decay", "warmup_lr", "bn_l1", "min_lr_ratio",
+                "label_weight", "distill_outputs", "distill_features",
+            ),
+        )  # fmt: skip
+        for key in ("basic_lr_per_img", "ema_warmup"):
+            value = getattr(self, key)
+            _require(0 < value <= MOST, f"{key} {value} is not positive")
+        _require(self.seed >= 0, f"seed {self.seed} is negative")
         _require(0 <= self.guard_share <= 1, f"guard_share {self.guard_share} is no share")
-        for key in (
-            "warmup_epochs", "no_aug_epochs", "save_interval", "save_minutes", "patience",
-            "clip_grad_norm", "weight_decay", "seed", "warmup_lr", "bn_l1",
-            "label_weight", "distill_outputs", "distill_features",
-        ):  # fmt: skip
-            _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
         _require(
             self.label_weight > 0 or self.teacher is not None,
             "label_weight 0 leaves nothing to learn from without a teacher",
         )
         _require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
-        _require(self.ema_warmup > 0, f"ema_warmup {self.ema_warmup} is not positive")
         _require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         one_of("scheduler", self.scheduler, SCHEDULERS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -264,13 +293,8 @@ class EvalSpec:
     def __post_init__(self) -> None:
         _require(0.0 <= self.conf <= 1.0, f"conf {self.conf} is not between 0 and 1")
         _require(0.0 < self.nms <= 1.0, f"nms {self.nms} is not between 0 and 1")
-        for key in (
-            "max_candidates",
-            "max_detections",
-            "min_class_ratio",
-            "min_objectness_ratio",
-        ):
-            _require(getattr(self, key) >= 0, f"{key} {getattr(self, key)} is negative")
+        counts = ("max_candidates", "max_detections")
+        _in_range(self, 0, (*counts, "min_class_ratio", "min_objectness_ratio"))
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
@@ -281,12 +305,14 @@ def to_dict(spec: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+def from_dict(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
     """Rebuild a spec, strictly. Raises UsageError naming `where`, the key and the nearest key."""
-    known = {field.name: field for field in fields(kind)}
-    for key in values:
+    known = [field.name for field in fields(kind)]
+    hints = get_type_hints(kind)
+    for key, value in values.items():
         if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{nearest(key, list(known))}")
+            raise UsageError(f"{where}: unknown key {shown(key)}{nearest(key, known)}")
+        check_value(f"{where}: {key}", value, hints[key])
     ready = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     try:
         return kind(**ready)

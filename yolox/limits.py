@@ -14,6 +14,11 @@ DEFAULTS = {
     "MAX_IMAGE_PIXELS": 100_000_000,  # of one decoded image: 300 MB
     "MAX_PARAMETERS": 500_000_000,  # of one model: 2 GB in fp32; YOLOX-X has 99 million
     "MAX_CHECKPOINT_BYTES": 16 * 2**30,  # of all records of one checkpoint, unpacked
+    "MAX_WEIGHT": 10**12,  # absolute value of any number in a model or a training state
+    "MAX_CONFIG_BYTES": 1_000_000,  # of a recipe, or of a deployment's configuration
+    "MAX_PROCESSES": 256,  # of one job on one machine
+    "MAX_THREADS": 1024,  # of a runtime
+    "MAX_BATCH": 65_536,  # images in a batch, over all processes
     "MAX_WORKERS": 64,  # data loader processes of one training or evaluation process
 }
 

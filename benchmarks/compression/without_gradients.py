@@ -31,8 +31,8 @@ from compress.scores.channels import CHANNEL_CRITERIA, Evidence
 from compress.scores.weights import CRITERIA
 from compress.structure.groups import find_groups, kept_channels
 from yolox.backends import TorchBackend
-from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
+from yolox.engine.restore import restore_content
 from yolox.eval.evaluate import evaluate_alone
 from yolox.exp import Exp, get_exp
 from yolox.export.open import describe
@@ -68,7 +68,7 @@ class Study:
     def note(self, budget: str, what: str, model: nn.Module, start: float, size: int = SIZE):
         seconds = time.perf_counter() - start
         exp = self.exp(size)
-        info = describe(checkpoint.restore_content(self.content, "", exp.detector_spec()))
+        info = describe(restore_content(self.content, "", exp.detector_spec()))
         backend = TorchBackend(fuse(model), info, torch.device("cpu"))
         dataset = exp.get_eval_dataset()
         found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), workers=0)

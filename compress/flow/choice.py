@@ -17,6 +17,7 @@ from compress.flow.job import Workspace
 from yolox.backends import TorchBackend
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore_content
 from yolox.eval.evaluate import evaluate_alone
 from yolox.export.open import describe
 from yolox.losses.distillation import output_loss
@@ -87,7 +88,7 @@ def average_precision(space: Workspace, model: nn.Module, dataset: CocoDataset) 
     """AP of a model that was made from the job's checkpoint; 0 where it is undefined."""
     exp = space.exp
     content = checkpoint.read(space.job.ckpt)
-    info = describe(checkpoint.restore_content(content, space.job.ckpt, exp.detector_spec()))
+    info = describe(restore_content(content, space.job.ckpt, exp.detector_spec()))
     backend = TorchBackend(fuse(model), info, space.job.options.device)
     found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers)
     ap = found.metrics.AP

@@ -13,6 +13,7 @@ from compress.flow.report import report_content, stage_table
 from yolox.backends import TorchBackend
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.export.open import describe
 from yolox.files import file_hash, write_json
 from yolox.models.fuse import fuse
@@ -71,7 +72,7 @@ def _pictures(space: Workspace, files: Files, stages: list[Stage]) -> list[list[
     job, exp = space.job, space.exp
     backends = []
     for name in (DENSE, stages[-1].name):
-        restored = checkpoint.restore(files[name], exp.detector_spec())
+        restored = restore(files[name], exp.detector_spec())
         backends.append(TorchBackend(fuse(restored.model), describe(restored), job.options.device))
     source = exp.get_eval_dataset() if job.evaluated else space.source
     return picture_pairs(source, backends[0], backends[1], exp.test_size)

@@ -10,6 +10,7 @@ import torch
 from compress.flow.speed import measure_speed
 from yolox.backends import Backend, TorchBackend
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore_content
 from yolox.eval.bootstrap import Interval, ap_interval
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
@@ -70,7 +71,7 @@ def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[
     stages: list[Stage] = []
     for name, path in paths.items():
         content = checkpoint.read(path)
-        restored = checkpoint.restore_content(content, path, exp.detector_spec())
+        restored = restore_content(content, path, exp.detector_spec())
         model = fuse(restored.model)
         size = complexity(model, exp.test_size)
         stored = checkpoint.weights_bytes(path)

@@ -24,7 +24,7 @@ from compress.flow.stages import (
     prune_stage,
     recover_stage,
 )
-from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.errors import UsageError
 from yolox.lock import locked
 
@@ -82,7 +82,7 @@ def _check_recovery(space: Workspace) -> None:
     """Options, teacher and data of the recovery. Raises UsageError, ModelError, DataError."""
     tuned = recovery_experiment(space)
     if tuned.teacher is not None:
-        checkpoint.restore(tuned.teacher, tuned.detector_spec())
+        restore(tuned.teacher, tuned.detector_spec())
     if "recover" in _wanted(space.job):
         tuned.get_dataset()
         tuned.get_eval_dataset()

@@ -27,6 +27,7 @@ from compress.structure.groups import (
 )
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore_content
 from yolox.errors import UsageError, YoloxError
 from yolox.export.open import describe
 from yolox.files import write_json
@@ -51,7 +52,7 @@ def plan_stage(space: Workspace, files: Files, begun: bool) -> Files:
     if step.is_latency:
         curves = _curves(space, model, groups)
         planner = Planner(groups, _scores(space, model, groups, masks), step, curves)
-        info = describe(checkpoint.restore_content(content, files[DENSE]))
+        info = describe(restore_content(content, files[DENSE]))
         device, size_hw = space.job.options.device, space.exp.test_size
         timed = plan_for_latency(
             planner, model, Stopwatch(model, info, step, size_hw, device), step

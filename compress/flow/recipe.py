@@ -13,7 +13,6 @@ from compress.fit.adapt import AdaptStep
 from compress.structure.merge import Storage
 from yolox.config import from_dict, nearest
 from yolox.errors import UsageError
-from yolox.exp.options import check_value, option_types
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def load_recipe(path: str | Path) -> Recipe:
         if not isinstance(value, dict) and not (key == "adapt" and value is None):
             raise UsageError(f"recipe {path}: {key} has no keys and values")
     parts: dict[str, Any] = {
-        key: _section(kind, content[key], f"recipe {path}: {key}")
+        key: from_dict(kind, content[key], f"recipe {path}: {key}")
         for key, kind in SECTIONS.items() if content.get(key) is not None
     }  # fmt: skip
     if "adapt" in content and content["adapt"] is None:
@@ -99,15 +98,6 @@ def with_overrides(
         return replace(recipe, mask=mask, prune=prune, recover=wanted)
 
     return _checked(changed, "recipe")
-
-
-def _section(kind: type[Any], content: Mapping[str, Any], where: str) -> Any:
-    """A section, strictly: unknown keys and values of a wrong type are named."""
-    section = from_dict(kind, dict(content), where)
-    types = option_types(section)
-    for key, value in vars(section).items():
-        check_value(f"{where}.{key}", value, types[key])
-    return section
 
 
 def _checked(make: Any, where: str) -> Recipe:

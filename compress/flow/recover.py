@@ -13,7 +13,8 @@ from yolox.config import nearest
 from yolox.engine.train import train
 from yolox.errors import UsageError
 from yolox.exp import Exp
-from yolox.exp.options import check_value, option_types
+from yolox.exp.options import option_types
+from yolox.values import check_value
 
 # Options of every recovery that the recipe does not set: a first epoch that ruins the model is
 # taken back and the rate lowered.
@@ -66,5 +67,5 @@ def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:
         if key not in known:
             raise UsageError(f"{where}: unknown option {key!r}{nearest(key, list(known))}")
         value = tuple(value) if isinstance(value, list) else value
-        check_value(f"{where}.{key}", value, known[key])
+        check_value(f"{where}: {key}", value, known[key])
         setattr(exp, key, value)

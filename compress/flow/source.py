@@ -8,6 +8,7 @@ from torch import nn
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.masks import check_masks
+from yolox.engine.restore import restore_content
 from yolox.errors import ModelError
 from yolox.exp import get_exp
 
@@ -23,7 +24,7 @@ def load_trainable(
     content = checkpoint.read(path)
     if "sparse" in content:
         raise ModelError(f"checkpoint {path} is merged already: name the one it was made from")
-    restored = checkpoint.restore_content(content, path, expected)
+    restored = restore_content(content, path, expected)
     check_masks(restored.masks, restored.model, f"checkpoint {path}")
     content["spec"] = to_dict(restored.spec)
     return content, restored.model

@@ -14,6 +14,7 @@ from tests.tiny_models import Noise
 from yolox.cli.common import run
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
+from yolox.engine.restore import restore
 from yolox.exp import exp_of_checkpoint
 from yolox.models.channels import cut_channels
 
@@ -24,7 +25,7 @@ CPU = ("--device", "cpu")
 @pytest.fixture
 def pruned(ckpt, tmp_path):
     """Half of the MACs, chosen at random."""
-    content, model = checkpoint.read(ckpt), checkpoint.restore(ckpt).model
+    content, model = checkpoint.read(ckpt), restore(ckpt).model
     groups = find_groups(model, (64, 64))
     generator = torch.Generator().manual_seed(0)
     scores = {g.name: torch.rand(g.size, generator=generator) for g in groups.groups}
@@ -38,7 +39,7 @@ def pruned(ckpt, tmp_path):
 
 @pytest.fixture
 def masked(ckpt, tmp_path):
-    content, model = checkpoint.read(ckpt), checkpoint.restore(ckpt).model
+    content, model = checkpoint.read(ckpt), restore(ckpt).model
     masks = make_masks(magnitude(maskable_weights(model)), 0.3)
     apply_masks(model, masks)
     path = tmp_path / "masked.pth"
@@ -66,7 +67,7 @@ def distance(path, dense):
     """Of class scores from the dense model's, on images of the new size."""
     images = next(Noise(SIZE, 2)())
     with torch.no_grad():
-        own, wanted = (checkpoint.restore(p).model.raw(images).cls for p in (path, dense))
+        own, wanted = (restore(p).model.raw(images).cls for p in (path, dense))
     return float((own - wanted).square().mean())
 
 

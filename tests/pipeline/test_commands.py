@@ -20,6 +20,7 @@ from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.train import main as train_main
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.exp import get_exp
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,7 +187,7 @@ def test_mask_and_merge_alone(ckpt, tmp_path):
     assert removed == pytest.approx(0.3, abs=1e-4)
     words = ["--ckpt", f"{out}/mask.pth", "--encoding", "coo", "--values", "fp16", "--out", out]
     assert run(merge_main, words) == 0
-    assert checkpoint.restore(f"{out}/merged.pth").fused
+    assert restore(f"{out}/merged.pth").fused
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
 from yolox.cli.train import main as train_main
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.exp import exp_of_checkpoint, get_exp
 from yolox.models.complexity import count_parameters
 
@@ -39,7 +40,7 @@ def recipe(tmp_path):
 
 
 def parameters(path):
-    return count_parameters(checkpoint.restore(path).model)
+    return count_parameters(restore(path).model)
 
 
 def test_prune_train_resume_prune_again_merge_evaluate(tiny_exp, ckpt, tmp_path, out_dir):
@@ -81,7 +82,7 @@ def test_every_stage_can_be_the_last_and_the_run_ends_the_same(ckpt, tmp_path, r
     assert run(prune_main, [*common, "--out", str(whole)]) == 0
     for stage in ("mask", "plan", "prune", "adapt", "recover", "merge", "evaluate"):
         assert run(prune_main, [*common, "--out", str(parts), "--until", stage]) == 0
-    merged = [checkpoint.restore(folder / "merged.pth").model for folder in (whole, parts)]
+    merged = [restore(folder / "merged.pth").model for folder in (whole, parts)]
     for key, value in merged[0].state_dict().items():
         assert torch.equal(value, merged[1].state_dict()[key]), key
     reports = [json.loads((folder / "report.json").read_text()) for folder in (whole, parts)]

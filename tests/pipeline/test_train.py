@@ -12,6 +12,7 @@ from compress.scores.weights import magnitude
 from tests.pipeline.runs import run_training
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
+from yolox.engine.restore import restore
 from yolox.errors import ModelError, UsageError, YoloxError
 
 
@@ -89,7 +90,7 @@ def test_accumulation_and_early_stop(tiny_exp):
 def test_masks_hold_through_training_average_and_resume(tiny_exp, out):
     _, result = run_training(tiny_exp, name="dense", max_epoch=1)
     content = checkpoint.read(result.folder / "best_ckpt.pth")
-    model = checkpoint.restore(result.folder / "best_ckpt.pth").model
+    model = restore(result.folder / "best_ckpt.pth").model
     masks = make_masks(magnitude(maskable_weights(model)), 0.5)
     apply_masks(model, masks)
     masked = out / "mask.pth"

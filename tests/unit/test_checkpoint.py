@@ -8,6 +8,7 @@ import torch
 
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
+from yolox.engine.restore import load_for_tuning, restore
 from yolox.errors import ModelError, YoloxError
 from yolox.models import build
 
@@ -30,7 +31,7 @@ def saved(tmp_path):
 
 
 def test_round_trip(saved):
-    restored = checkpoint.restore(saved)
+    restored = restore(saved)
     assert restored.spec == SMALL
     assert not restored.model.training
     stored = checkpoint.read(saved)["model"]
@@ -42,8 +43,8 @@ def test_official_checkpoints_with_numpy_scalars_are_read(tmp_path):
     torch.save({"model": build(SMALL).state_dict(), "best_ap": np.float64(0.25)}, path)
     assert checkpoint.read(path)["best_ap"] == 0.25
     with pytest.raises(ModelError, match="name it with -f or -n"):
-        checkpoint.restore(path)
-    assert checkpoint.restore(path, SMALL).spec == SMALL
+        restore(path)
+    assert restore(path, SMALL).spec == SMALL
 
 
 def test_code_is_refused(tmp_path):
@@ -72,12 +73,12 @@ def test_other_architecture_names_the_first_key(tmp_path):
     path = tmp_path / "plain.pth"
     checkpoint.save(path, {"model": build(SMALL).state_dict()})
     with pytest.raises(ModelError, match=r"missing \d+ keys, first: backbone\.backbone\.dark2"):
-        checkpoint.restore(path, DEEPER)
+        restore(path, DEEPER)
 
 
 def test_other_spec_names_the_value(saved):
     with pytest.raises(ModelError, match=r"depth is 0\.33, the experiment has 0\.67"):
-        checkpoint.restore(saved, DEEPER)
+        restore(saved, DEEPER)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
@@ -86,7 +87,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     path = tmp_path / "nan.pth"
     checkpoint.save(path, {"model": state, "spec": to_dict(SMALL)})
     with pytest.raises(ModelError, match=r"head\.stems\.0\.conv\.weight .*not finite"):
-        checkpoint.restore(path)
+        restore(path)
 
 
 def test_failed_write_leaves_the_old_file(saved, monkeypatch):
@@ -106,7 +107,7 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
 def test_tuning_with_other_classes_starts_only_class_predictions_anew():
     content = {"model": build(DetectorSpec(num_classes=5, depth=0.33, width=0.125)).state_dict()}
     model = build(SMALL)
-    fresh = checkpoint.load_for_tuning(model, content, "x.pth")
+    fresh = load_for_tuning(model, content, "x.pth")
     assert fresh == [
         f"head.cls_preds.{level}.{kind}" for level in range(3) for kind in ("weight", "bias")
     ]

@@ -20,6 +20,7 @@ from tests.tiny_models import Noise
 from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks, check_masks, within
+from yolox.engine.restore import load_for_tuning, restore
 from yolox.errors import ModelError, UsageError
 from yolox.models import build
 from yolox.models.complexity import count_nonzero
@@ -159,7 +160,7 @@ def test_merged_checkpoint(model, tmp_path, values, limit):
     path, dense = tmp_path / "merged.pth", tmp_path / "dense.pth"
     checkpoint.save(path, merged)
     checkpoint.save(dense, {"model": fuse(model).state_dict()})
-    restored = checkpoint.restore(path)
+    restored = restore(path)
     assert restored.fused
     assert path.stat().st_size < limit * dense.stat().st_size
     expected = fuse(model).state_dict()
@@ -174,7 +175,7 @@ def test_merged_checkpoint(model, tmp_path, values, limit):
 def test_merged_checkpoints_cannot_be_trained(model, tmp_path):
     merged = merge({"spec": to_dict(SPEC)}, model, Storage())
     with pytest.raises(ModelError, match="merged"):
-        checkpoint.load_for_tuning(build(SPEC), merged, "merged.pth")
+        load_for_tuning(build(SPEC), merged, "merged.pth")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_merged_checkpoints_cannot_be_trained(model, tmp_path):
         ("prune: {macs: 0.5, round_to: 0}\n", "round_to 0 is not positive"),
         ("mask: {floor: 1.5}\n", r"floor 1\.5 is not in 0\.\.1"),
         ("mask: {}\nadapt: {ridge: 0.0}\n", r"ridge 0\.0 is not a positive number"),
-        ("mask: {}\nadapt: {fold: 3}\n", "adapt.fold"),
+        ("mask: {}\nadapt: {fold: 3}\n", "adapt: fold 3"),
         ("mask: {}\nmerge: {encoding: zip}\n", "encoding 'zip'"),
         ("mask: {}\nrecover: {warmup_epochs: 1}\n", "max_epoch"),
         ("merge: {}\n", "nothing to compress"),

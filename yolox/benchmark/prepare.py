@@ -12,6 +12,7 @@ from yolox.benchmark.cases import Case, Model, Plan
 from yolox.config import to_dict
 from yolox.data.folder import find_images
 from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.errors import DataError
 from yolox.exp import Exp
 from yolox.export.calibration import calibration_images, drawn_images
@@ -81,7 +82,7 @@ class _Maker:
         self._work, self._exp, self._calibration = work, exp, calibration
         self._name, self._size_hw = model.name, model.size_hw
         self._checkpoint = model.path or self._random(exp)
-        restored = checkpoint.restore(self._checkpoint, exp.detector_spec())
+        restored = restore(self._checkpoint, exp.detector_spec())
         self._module: nn.Module = fuse(restored.model)
         self._info: ModelInfo = describe(restored)
         self.size: Complexity = complexity(self._module, model.size_hw)

@@ -147,9 +147,11 @@ def load_experiment(args: argparse.Namespace, ckpt: str | None = None) -> Exp:
         if is_exported(ckpt):
             raise UsageError(f"{ckpt} does not name its experiment: name it with -f or -n")
         exp = exp_of_checkpoint(ckpt)
+        exp.merge(args.opts)
+        logger.info("images and labels, where needed, are those in {}", exp.data_root())
     else:
         exp = get_exp(args.exp_file, args.name)
-    exp.merge(args.opts)
+        exp.merge(args.opts)
     if args.experiment_name:
         exp.exp_name = args.experiment_name
     exp.validate()

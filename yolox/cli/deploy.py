@@ -34,7 +34,7 @@ from yolox.eval.predict import (
 )
 from yolox.eval.report import metrics_table
 from yolox.exp import get_exp
-from yolox.exp.options import check_value, option_types, parse_pairs
+from yolox.exp.options import option_types, parse_pairs
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Runtime, open_model
 from yolox.files import write_json
@@ -97,10 +97,7 @@ def load_config(path: Path, overrides: list[str]) -> DeployConfig:
     except DataError as error:
         raise UsageError(f"configuration {path}: {error}") from error
     config: DeployConfig = from_dict(DeployConfig, values, f"configuration {path}")
-    types = option_types(config)
-    for key, value in vars(config).items():
-        check_value(key, value, types[key])
-    changed = {**vars(config), **parse_pairs(overrides, types)}
+    changed = {**vars(config), **parse_pairs(overrides, option_types(config))}
     config = from_dict(DeployConfig, changed, f"configuration {path}")
     try:
         config.eval_spec()

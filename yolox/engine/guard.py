@@ -10,6 +10,7 @@ from loguru import logger
 from yolox import dist
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
+from yolox.engine.restore import load_state
 from yolox.engine.saving import DivergedError, best_path, save, take_up
 from yolox.engine.state import Run
 
@@ -38,7 +39,7 @@ def take_back(run: Run, cause: DivergedError) -> bool:
     run.step = int(content["state"]["step"])
     run.lr_scale, run.taken_back = scale, count
     if run.ema is not None:
-        checkpoint.load_state(run.ema.model, content["model"], f"checkpoint {path}")
+        load_state(run.ema.model, content["model"], f"checkpoint {path}")
     run.optimizer.zero_grad(set_to_none=True)
     for owner in (run.model, run.eval_model):
         apply_masks(owner, run.masks)

@@ -19,6 +19,8 @@ from torch import Tensor
 from yolox import dist
 from yolox.config import to_dict
 from yolox.engine import checkpoint
+from yolox.engine.archive import DAMAGE
+from yolox.engine.restore import load_state, require_sound_optimizer
 from yolox.engine.state import Run
 from yolox.errors import ModelError, YoloxError
 from yolox.files import whole_file
@@ -208,7 +210,7 @@ def take_up(run: Run, content: dict[str, Any]) -> None:
     """
     try:
         _take_up(run, content)
-    except checkpoint.DAMAGE as error:
+    except DAMAGE as error:
         raise ModelError(f"the training state cannot be taken up: {error!r}") from error
 
 
@@ -226,6 +228,7 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
     if "optimizer" in content:
         try:
             run.optimizer.load_state_dict(content["optimizer"])
+            require_sound_optimizer(run.optimizer, "the checkpoint")
         except ValueError as error:
             raise ModelError(f"the optimiser state does not fit: {error}") from error
     if state is None:
@@ -245,7 +248,7 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
 
 def _take_up_state(run: Run, state: dict[str, Any]) -> None:
     """The part of a checkpoint that official YOLOX does not write."""
-    checkpoint.load_state(run.model, state["raw_model"], "the checkpoint's raw model")
+    load_state(run.model, state["raw_model"], "the checkpoint's raw model")
     if run.ema is not None:
         run.ema.updates = int(state["ema_updates"])
     if state["scaler"] and run.scaler.is_enabled():

@@ -16,6 +16,14 @@ from yolox.engine import checkpoint
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
+from yolox.engine.restore import (
+    channels_of,
+    cut_model,
+    load_for_tuning,
+    require_same_spec,
+    restore,
+    spec_of,
+)
 from yolox.engine.saving import latest_path, read_latest, take_up
 from yolox.engine.state import Experiment, Run, RunOptions
 from yolox.errors import ModelError, UsageError
@@ -23,7 +31,7 @@ from yolox.files import file_hash
 from yolox.losses.distillation import Distillation, DistillWeights
 from yolox.models import Detector
 from yolox.models.balance import balance_filters
-from yolox.models.channels import cut_channels, relative_channels
+from yolox.models.channels import relative_channels
 
 
 def prepare(exp: Experiment, options: RunOptions) -> Run:
@@ -41,8 +49,8 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     device = options.device
     path, content = _starting_point(exp, options)
     require_same_order(content.get("class_names"), dataset, f"checkpoint {path}")
-    channels = checkpoint.channels_of(content, path)
-    model = cut_channels(exp.get_model(), channels)
+    channels = channels_of(content, path)
+    model = cut_model(exp.get_model(), channels, path)
     masks = _load_weights(model, content, exp, (path, options.resume))
     if spec.balance_filters and not options.resume:
         model = balance_filters(model)
@@ -92,7 +100,7 @@ def _distillation(run: Run) -> Distillation | None:
     spec, detector = run.spec, run.exp.detector_spec()
     if spec.teacher is None:
         return None
-    restored = checkpoint.restore(spec.teacher, detector)
+    restored = restore(spec.teacher, detector)
     try:
         relative = relative_channels(restored.channels, run.channels)
     except ModelError as error:
@@ -128,12 +136,12 @@ def _load_weights(
     if not content:
         return {}
     path, resumed = source
-    stated = checkpoint.spec_of(content, path)
+    stated = spec_of(content, path)
     if stated is not None:
         expected = exp.detector_spec()
         same_classes = DetectorSpec(**{**vars(stated), "num_classes": expected.num_classes})
-        checkpoint.require_same_spec(stated if resumed else same_classes, expected, path)
-    fresh = checkpoint.load_for_tuning(model, content, path)
+        require_same_spec(stated if resumed else same_classes, expected, path)
+    fresh = load_for_tuning(model, content, path)
     if resumed and fresh:
         raise ModelError(
             f"checkpoint {path}: another number of classes cannot be resumed (use -c alone)"

@@ -11,6 +11,7 @@ from yolox.backends import ModelInfo, TorchBackend
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
 from yolox.engine.log import Curves
+from yolox.engine.restore import load_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
@@ -67,7 +68,7 @@ def report_best(run: Run) -> float | None:
     weights = dist.from_first(checkpoint.read(path)["model"] if dist.rank() == 0 else None)
     assert weights is not None
     model = copy.deepcopy(run.eval_model)
-    checkpoint.load_state(model, weights, f"checkpoint {path}")
+    load_state(model, weights, f"checkpoint {path}")
     found = _evaluate(run, model, run.eval_dataset)
     if found is not None:
         logger.info(

@@ -23,9 +23,12 @@ from yolox.data.coco import CocoDataset
 from yolox.data.loader import DATA_TIMEOUT
 from yolox.data.split import set_aside
 from yolox.errors import UsageError
-from yolox.exp.options import apply_options, check_value, option_types
+from yolox.exp.options import apply_options, option_types
+from yolox.limits import over_limit
 from yolox.losses import YoloxLoss
 from yolox.models import Detector, build
+from yolox.models.build import require_few_parameters
+from yolox.values import check_value
 
 Made = TypeVar("Made")
 
@@ -131,7 +134,11 @@ class Exp:
     _name: str | None = None
 
     def origin(self) -> dict[str, Any]:
-        """What a checkpoint keeps about its experiment, so that it is found again."""
+        """What a checkpoint keeps about its experiment.
+
+        The name of a shipped one, which is found again; the file, which only people read; and the
+        options, which serve where there is no name.
+        """
         return {"file": self._file, "name": self._name, "options": self.options()}
 
     def merge(self, pairs: list[str]) -> None:
@@ -143,7 +150,7 @@ class Exp:
         types = option_types(self)
         for key, value in vars(self).items():
             if key in types:
-                check_value(f"{self.exp_name}.{key}", value, types[key])
+                check_value(f"experiment {self.exp_name}: {key}", value, types[key])
         if self.data_num_workers < 0:
             raise UsageError(f"data_num_workers {self.data_num_workers} is negative")
         if not 0 < self.data_timeout < math.inf:
@@ -154,11 +161,15 @@ class Exp:
             raise UsageError(f"select_share {self.select_share} is not between 0 and 1")
         if self.select_share and self.select_ann is not None:
             raise UsageError("select_ann and select_share exclude each other")
+        reason = over_limit("MAX_WORKERS", self.data_num_workers)
+        if reason:
+            raise UsageError(f"data_num_workers {reason}")
         for make in (
             self.detector_spec, self.loss_spec, self.augment_spec,
             self.size_spec, self.train_spec, self.eval_spec,
         ):  # fmt: skip
             make()
+        require_few_parameters(self.detector_spec())
 
     def options(self) -> dict[str, Any]:
         """All attributes with plain values, JSON-able: what a checkpoint keeps."""

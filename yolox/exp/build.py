@@ -8,10 +8,10 @@ from types import ModuleType
 from loguru import logger
 
 from yolox.config import nearest
-from yolox.engine import checkpoint
-from yolox.errors import ModelError, UsageError
+from yolox.errors import UsageError
 from yolox.exp.base import Exp
 from yolox.exp.options import option_types
+from yolox.values import shown
 
 EXPS_DIR = Path(__file__).resolve().parent.parent.parent / "exps"
 
@@ -33,34 +33,23 @@ def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> Exp:
         raise UsageError(f"experiment file {path} defines no class Exp derived from yolox.exp.Exp")
     exp = _made(factory, path)
     exp._file = str(path.resolve()) if exp_file is not None else None
-    exp._name = exp_name
+    exp._name = exp_name or _shipped_as(path)
     if "exp_name" not in vars(exp):
         exp.exp_name = path.stem
     _warn_of_typos(exp, path)
     return exp
 
 
-def exp_of_checkpoint(path: str | Path) -> Exp:
-    """The experiment that made a checkpoint, with the options it had then.
-
-    Raises ModelError where the checkpoint does not say.
-    """
-    stored = checkpoint.read(path).get("exp")
-    if stored is None:
-        raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
-    file, name = stored["file"], stored["name"]
-    if file is not None and not Path(file).is_file():
-        logger.warning("experiment file {} is not here: the options in the checkpoint serve", file)
-        file = None
-    exp = get_exp(file, name) if file is not None or name is not None else Exp()
-    for key, value in stored["options"].items():
-        setattr(exp, key, tuple(value) if isinstance(value, list) else value)
-    return exp
-
-
 def shipped_names() -> list[str]:
     """Names that `-n` takes."""
     return sorted(path.stem.replace("_", "-") for path in EXPS_DIR.glob("*/*.py"))
+
+
+def _shipped_as(path: Path) -> str | None:
+    """The name of an experiment file that is shipped: found so on any machine."""
+    if EXPS_DIR not in path.resolve().parents:
+        return None
+    return path.stem.replace("_", "-")
 
 
 def _by_name(name: str) -> Path:
@@ -70,7 +59,7 @@ def _by_name(name: str) -> Path:
             return path
     known = shipped_names()
     raise UsageError(
-        f"unknown experiment {name!r}{nearest(name, known)} (known: {', '.join(known)})"
+        f"unknown experiment {shown(name)}{nearest(name, known)} (known: {', '.join(known)})"
     )
 
 

@@ -16,7 +16,7 @@ from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.config import EvalSpec
 from yolox.data.coco import CocoDataset
 from yolox.data.folder import find_images
-from yolox.engine import checkpoint
+from yolox.engine.restore import restore
 from yolox.errors import DataError, ExportError, UsageError
 from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.latency import latency_ms
@@ -102,7 +102,7 @@ class Source:
 
 def export(job: Job) -> dict[str, Any]:
     """Do it. Returns what was measured; raises YoloxError, ExportError where the file drifts."""
-    restored = checkpoint.restore(job.ckpt, job.exp.detector_spec())
+    restored = restore(job.ckpt, job.exp.detector_spec())
     model, info = fuse(restored.model), describe(restored)
     source = Source(model, info, TorchBackend(model, info))
     images = _comparison_images(job)

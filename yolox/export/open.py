@@ -14,8 +14,7 @@ from yolox.backends.onnx_runtime import PROVIDER, OnnxRuntimeBackend
 from yolox.backends.open_vino import OpenVinoBackend
 from yolox.config import DetectorSpec, nearest, to_dict
 from yolox.data.coco_classes import category_ids, class_labels
-from yolox.engine import checkpoint
-from yolox.engine.checkpoint import Restored
+from yolox.engine.restore import Restored, restore
 from yolox.errors import UsageError
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.files import text_hash
@@ -95,7 +94,7 @@ def open_model(
         if info is None and expected is not None:
             require_classes(backend.info, expected.num_classes, path)
         return Opened(backend)
-    restored = checkpoint.restore(path, expected)
+    restored = restore(path, expected)
     stated = describe(restored)
     model = fuse(restored.model) if fused else restored.model
     return Opened(open_module(model, stated, runtime, size_hw, any_size=any_size), model)

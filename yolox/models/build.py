@@ -1,11 +1,15 @@
 """From a spec to a detector. Building is pure: every call gives a fresh module."""
 
+import warnings
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from yolox.config import DetectorSpec
+from yolox.errors import UsageError
+from yolox.limits import over_limit
 from yolox.models.pafpn import PAFPN, TopDownFPN
 from yolox.models.yolox_head import Predictions, YOLOXHead
 from yolox.ops.points import decode_boxes, grid_points
@@ -51,5 +55,33 @@ def decode(predictions: Predictions, strides: tuple[int, ...]) -> Tensor:
 
 
 def build(spec: DetectorSpec) -> Detector:
-    """A fresh detector with random weights."""
+    """A fresh detector with random weights. Raises UsageError as `require_few_parameters`."""
+    require_few_parameters(spec)
     return Detector(spec)
+
+
+def skeleton(spec: DetectorSpec) -> Detector:
+    """The detector without memory for its weights (on torch's meta device).
+
+    Raises UsageError as `require_few_parameters`.
+    """
+    require_few_parameters(spec)
+    with torch.device("meta"):
+        return Detector(spec)
+
+
+@cache
+def require_few_parameters(spec: DetectorSpec) -> None:
+    """Raises UsageError where the detector would have more parameters than MAX_PARAMETERS."""
+    where = f"depth {spec.depth}, width {spec.width}, channels {spec.channels}"
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without channels, which are refused below
+            sizes = [parameter.numel() for parameter in Detector(spec).parameters()]
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        raise UsageError(f"{where}: no detector can be built: {error}".split("\n")[0]) from error
+    if not all(sizes):
+        raise UsageError(f"{where}: some layers would have no channels")
+    reason = over_limit("MAX_PARAMETERS", sum(sizes))
+    if reason:
+        raise UsageError(f"{where}: parameters: {reason}")

@@ -5,7 +5,8 @@ indices per value of a convolution and is larger than dense up to 90 % zeros. It
 the YOLOX-M-P6 source system stores its result so.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from yolox.limits import over_limit
+from yolox.values import is_whole, shown
+
 ENCODINGS = ("bitmask", "coo")
 SPARSE_FROM = 0.1  # share of zeros from which a tensor is stored sparsely
 
 
 def encode(state: Mapping[str, Tensor], encoding: str, value_type: torch.dtype) -> dict[str, Any]:
     """Tensors and plain values only. `decode` gives the state back, bit-equal for float32."""
+    one_of_encodings(encoding)
     if encoding == "coo":
         return {"encoding": "coo", "tensors": {k: _to_coo(v, value_type) for k, v in state.items()}}
-    if encoding != "bitmask":
-        raise ValueError(f"encoding {encoding!r} is none of {', '.join(ENCODINGS)}")
     names: list[list[Any]] = []
     bits: list[npt.NDArray[np.uint8]] = []
     values: list[Tensor] = []
@@ -47,25 +50,62 @@ def encode(state: Mapping[str, Tensor], encoding: str, value_type: torch.dtype) 
 
 
 def decode(stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict, dense and in float32, in its original order."""
+    """The state dict, dense and in float32, in its original order.
+
+    Raises ValueError where sizes, bits and values do not fit each other to the last bit, or a shape
+    is larger than MAX_PARAMETERS; KeyError or TypeError where a part is missing or something else.
+    """
+    one_of_encodings(stored["encoding"])
     if stored["encoding"] == "coo":
-        return {key: _from_coo(tensor) for key, tensor in stored["tensors"].items()}
-    state: dict[str, Tensor] = {}
-    bits, values = stored["bits"].numpy(), stored["values"].float()
+        return {key: _from_coo(key, tensor) for key, tensor in stored["tensors"].items()}
+    bits, values = _flat(stored["bits"], torch.uint8), _flat(stored["values"]).float()
     byte, start = 0, 0
+    state: dict[str, Tensor] = {}
     for name, shape in stored["names"]:
         if shape is None:
             state[name] = _as_float32(stored["dense"][name])
             continue
-        size = int(np.prod(shape))
+        size = _size(name, shape)
         length = (size + 7) // 8
-        kept = torch.from_numpy(np.unpackbits(bits[byte : byte + length], count=size)).bool()
-        flat = torch.zeros(size)
+        packed = bits[byte : byte + length].numpy()
+        if len(packed) < length:
+            raise ValueError(f"{name}: the bits end too early")
+        kept = np.unpackbits(packed)
         count = int(kept.sum())
-        flat[kept] = values[start : start + count]
+        if kept[size:].any() or start + count > len(values):
+            raise ValueError(f"{name}: the bits name more values than there are")
+        flat = torch.zeros(size)
+        flat[torch.from_numpy(kept[:size]).bool()] = values[start : start + count]
         state[name] = flat.reshape(shape)
         byte, start = byte + length, start + count
+    if byte != len(bits) or start != len(values):
+        raise ValueError("bits or values are left over")
     return state
+
+
+def one_of_encodings(encoding: object) -> None:
+    """Raises ValueError for an encoding that is unknown."""
+    if encoding not in ENCODINGS:
+        raise ValueError(f"encoding {shown(encoding)} is none of {', '.join(ENCODINGS)}")
+
+
+def _size(name: str, shape: Sequence[int]) -> int:
+    """Number of values of a stated shape. Raises ValueError before memory is taken."""
+    if not all(is_whole(length) and length >= 0 for length in shape):
+        raise ValueError(f"{name}: shape {shown(shape)} is no shape")
+    size = math.prod(shape)
+    reason = over_limit("MAX_PARAMETERS", size)
+    if reason:
+        raise ValueError(f"{name}: shape {shown(shape)}: values: {reason}")
+    return size
+
+
+def _flat(tensor: Tensor, kind: torch.dtype | None = None) -> Tensor:
+    """One dimension, of the type `kind` or (None) of floating point. Raises ValueError."""
+    fits = tensor.dtype == kind if kind is not None else tensor.is_floating_point()
+    if tensor.layout != torch.strided or tensor.dim() != 1 or not fits:
+        raise ValueError(f"bits or values are a {tensor.dtype} of shape {tuple(tensor.shape)}")
+    return tensor
 
 
 def _is_sparse(tensor: Tensor) -> bool:
@@ -82,7 +122,8 @@ def _to_coo(tensor: Tensor, value_type: torch.dtype) -> Tensor:
     return tensor.to_sparse().coalesce() if tensor.dim() == 4 else tensor
 
 
-def _from_coo(tensor: Tensor) -> Tensor:
+def _from_coo(name: str, tensor: Tensor) -> Tensor:
+    _size(name, tensor.shape)
     return _as_float32(tensor.to_dense() if tensor.is_sparse else tensor)
 
 
