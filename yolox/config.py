@@ -114,7 +114,10 @@ class LossSpec:
 
     def __post_init__(self) -> None:
         one_of("iou_loss", self.iou_loss, IOU_LOSSES)
-        _require(0 < self.iou_weight <= MOST, f"iou_weight {self.iou_weight} is not positive")
+        _require(
+            0 < self.iou_weight <= MOST,
+            f"iou_weight {self.iou_weight} is not between 0 and {MOST:,}",
+        )
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,7 @@ class TrainSpec:
         )  # fmt: skip
         for key in ("basic_lr_per_img", "ema_warmup"):
             value = getattr(self, key)
-            _require(0 < value <= MOST, f"{key} {value} is not positive")
+            _require(0 < value <= MOST, f"{key} {value} is not between 0 and {MOST:,}")
         _require(self.seed >= 0, f"seed {self.seed} is negative")
         _require(0 <= self.guard_share <= 1, f"guard_share {self.guard_share} is no share")
         _require(
