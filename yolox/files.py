@@ -34,9 +34,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 work.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):  # torch.save hides one in a RuntimeError
+            raise
         raise YoloxError(
-            f"{path} cannot be written: {error.strerror or error}; what was there before is kept"
+            f"{path} cannot be written: {cause.strerror or cause}; what was there before is kept"
         ) from error
 
 

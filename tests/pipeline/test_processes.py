@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import torch
 
 from yolox.cli.common import run
 from yolox.cli.eval import main as eval_main
+from yolox.engine.launch import JobSize, launch
+from yolox.errors import YoloxError
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240  # seconds after which a job counts as hanging
@@ -52,6 +55,69 @@ class Exp(Tiny):
             def __call__(self, predictions, targets):
                 type(self).calls += 1
                 if os.environ.get("RANK") == "1" and type(self).calls == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return super().__call__(predictions, targets)
+        criterion.__class__ = Deadly
+        return criterion
+"""
+
+
+NO_DATA_ON_RANK_1 = """
+import os
+from tiny import Exp as Tiny
+class Exp(Tiny):
+    def __init__(self):
+        super().__init__()
+        if os.environ.get("RANK") == "1":
+            self.data_dir = "nowhere"
+"""
+
+
+HANGS_ON_RANK_1 = """
+import os, signal, time
+from tiny import Exp as Tiny
+class Exp(Tiny):
+    def get_criterion(self):
+        criterion = super().get_criterion()
+        class Hanging(type(criterion)):
+            def __call__(self, predictions, targets):
+                if os.environ.get("RANK") == "1":
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    time.sleep(600)
+                return super().__call__(predictions, targets)
+        criterion.__class__ = Hanging
+        return criterion
+"""
+
+
+SLOW = """
+import sys, time
+from tiny import Exp as Tiny
+class Exp(Tiny):
+    def get_criterion(self):
+        criterion = super().get_criterion()
+        class Slow(type(criterion)):
+            def __call__(self, predictions, targets):
+                print("in a step", file=sys.stderr, flush=True)
+                time.sleep(8)
+                return super().__call__(predictions, targets)
+        criterion.__class__ = Slow
+        return criterion
+"""
+
+
+DIES_ONCE = """
+import os, signal
+from tiny import Exp as Tiny
+class Exp(Tiny):
+    def get_criterion(self):
+        criterion = super().get_criterion()
+        class Deadly(type(criterion)):
+            calls = 0
+            def __call__(self, predictions, targets):
+                type(self).calls += 1
+                first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+                if first and os.environ.get("RANK") == "1" and type(self).calls == 5:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return super().__call__(predictions, targets)
         criterion.__class__ = Deadly
@@ -141,13 +207,83 @@ def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
     assert "was killed by signal 9; the other workers were stopped" in done.stderr
 
 
-def test_a_workers_error_keeps_its_exit_code(tiny_exp, tmp_path):
+def test_data_missing_for_one_process_ends_the_job(tiny_exp, tmp_path):
+    exp = tmp_path / "no_data.py"
+    exp.write_text(NO_DATA_ON_RANK_1)
     done = _python(
-        str(ROOT / "tools/train.py"), "-f", str(tiny_exp), "-d", "2", "-b", "4", "-l", "none",
-        "--device", "cpu", "data_dir", str(tmp_path / "nowhere"), cwd=tmp_path,
+        str(ROOT / "tools/train.py"), "-f", str(exp), "-d", "2", "-b", "4", "-l", "none",
+        "--device", "cpu", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 3
-    assert "nowhere does not exist" in done.stderr
+    assert "data folder nowhere does not exist" in done.stderr
+    assert done.stderr.count("| ERROR") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_process_that_hangs_ends_the_job(tiny_exp, tmp_path):
+    exp = tmp_path / "hanging.py"
+    exp.write_text(HANGS_ON_RANK_1)
+    start = time.monotonic()
+    done = _python(
+        str(ROOT / "tools/train.py"), "-f", str(exp), "-d", "2", "-b", "4", "-l", "none",
+        "--device", "cpu", "--dist-timeout", "0.1", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "process 0: waited 0.1 minutes for the others, one hangs (--dist-timeout)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - start < 100
+
+
+def test_a_port_in_use_is_one_line(capfd):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(YoloxError, match=f"port {port} of 127.0.0.1:{port} is in use"):
+            launch(["-c", "pass"], JobSize(devices=2, url=f"tcp://127.0.0.1:{port}"))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_second_signal_stops_a_job_at_once(tiny_exp, tmp_path):
+    exp = tmp_path / "slow.py"
+    exp.write_text(SLOW)
+    command = [
+        sys.executable, str(ROOT / "tools/train.py"), "-f", str(exp), "-d", "2", "-b", "4",
+        "-l", "none", "--device", "cpu",
+    ]  # fmt: skip
+    job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    said = []
+    for line in job.stderr:
+        said.append(line)
+        if "in a step" in line:
+            break
+    job.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    job.send_signal(signal.SIGTERM)
+    said = "".join(said) + job.communicate(timeout=LIMIT)[1]  # the workers' end closes it, too
+    assert job.returncode == 1
+    assert "stopped at once by a second signal, SIGTERM: not saved" in said
+    assert "the launcher is gone: this worker stops at once, unsaved" in said
+    assert not list(tmp_path.glob("out/*/latest_ckpt.pth"))
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_four_processes_from_the_last_checkpoint(tiny_exp, tmp_path):
+    (tmp_path / "dies_once.py").write_text(DIES_ONCE)
+    losses = []
+    for name in ("dies_once", "tiny"):
+        done = _python(
+            "-m", "torch.distributed.run", "--nproc-per-node=4", "--max-restarts=1",
+            f"--master-port={_free_port()}", str(ROOT / "tools/train.py"), "-f", f"{name}.py",
+            "-b", "4", "-l", "none", "--device", "cpu", "-expn", name, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ("restart 1: continues from the last checkpoint" in done.stderr) == (len(losses) == 0)
+        content = torch.load(tmp_path / "out" / name / "latest_ckpt.pth", weights_only=True)
+        losses.append(content["model"])
+    restarted, whole = losses
+    for key, value in whole.items():
+        torch.testing.assert_close(restarted[key], value)
 
 
 def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
@@ -159,6 +295,8 @@ def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
     )  # fmt: skip
     assert done.returncode == 3
     assert "a bad image on rank 1" in done.stderr
+    assert done.stderr.count("| ERROR") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):

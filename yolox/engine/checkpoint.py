@@ -39,8 +39,8 @@ _SAFE = [
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint whole or not at all, with its hash. Raises YoloxError as `whole_file`."""
-    with whole_file(path) as work:
-        torch.save({**content, KEY: content_hash(content)}, work)
+    with whole_file(path) as work, work.open("wb") as file:  # a name would stand in the archive
+        torch.save({**content, KEY: content_hash(content)}, file)
 
 
 def read(path: str | Path) -> dict[str, Any]:
