@@ -10,9 +10,10 @@ import torch
 from compress.flow.speed import measure_speed
 from yolox.backends import Backend, TorchBackend
 from yolox.engine import checkpoint
-from yolox.eval.bootstrap import Interval, ap_interval
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
+from yolox.eval.intervals import ap_interval
+from yolox.eval.matches import match
 from yolox.exp import Exp
 from yolox.export.open import describe
 from yolox.models.complexity import complexity
@@ -23,7 +24,7 @@ from yolox.models.fuse import fuse
 class Stage:
     """One row of the report. AP and AP50 are fractions, None where nothing was evaluated.
 
-    AP_low, AP_high: 95 % interval of AP over images (bootstrap).
+    AP_low, AP_high: 95 % interval of AP on any number of such images; AP may lie outside.
     params, nonzero_params and macs are those of the model as it is deployed: batch norm fused.
     file_bytes: weights and masks alone, without training state.
     latency_ms: milliseconds at batch 1 by backend; latency_ms_batch8: per batch of 8. Backends
@@ -99,8 +100,8 @@ def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp, resamples: int) 
     found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers)
     stage.AP, stage.AP50 = found.metrics.AP, found.metrics.AP50
     if resamples:
-        interval: Interval = ap_interval(ground_truth(dataset), found.results, resamples)
-        stage.AP_low, stage.AP_high = interval.low, interval.high
+        matches = match(ground_truth(dataset), found.results)
+        stage.AP_low, stage.AP_high = ap_interval(matches, resamples).interval
 
 
 def _measure_speed(
