@@ -50,8 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         "--backends", default=MEASURED, help="to measure latency with, separated by commas, or none"
     )
     parser.add_argument(
-        "--resamples", type=int, default=200, help="of the images, for AP's interval (0: none)"
-    )
+        "--resamples",
+        type=int,
+        default=200,
+        help="random parts of the images, for AP's intervals (0: none)",
+    )  # fmt: skip
     args = parser.parse(argv)
     if args.resamples < 0:
         raise UsageError(f"--resamples {args.resamples} is negative")

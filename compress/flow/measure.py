@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 
+from compress.flow.job import CONTROL, DENSE
 from compress.flow.speed import measure_speed
 from yolox.backends import Backend, TorchBackend
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore_content
-from yolox.eval.bootstrap import Interval, ap_interval
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
+from yolox.eval.intervals import ap_interval, paired_difference
+from yolox.eval.matches import ImageMatches, match
 from yolox.exp import Exp
 from yolox.export.open import describe
 from yolox.models.complexity import complexity
@@ -24,7 +26,10 @@ from yolox.models.fuse import fuse
 class Stage:
     """One row of the report. AP and AP50 are fractions, None where nothing was evaluated.
 
-    AP_low, AP_high: 95 % interval of AP over images (bootstrap).
+    AP_low, AP_high: 95 % interval of AP on any number of such images; AP may lie outside.
+    AP_differences: this AP less that of another stage, on the same images, by that stage's name:
+        `value`, and `low` and `high` of its 95 % interval. Others are the dense model, the control
+        and the stage before.
     params, nonzero_params and macs are those of the model as it is deployed: batch norm fused.
     file_bytes: weights and masks alone, without training state.
     latency_ms: milliseconds at batch 1 by backend; latency_ms_batch8: per batch of 8. Backends
@@ -43,6 +48,7 @@ class Stage:
     file_bytes: int
     AP_low: float | None = None
     AP_high: float | None = None
+    AP_differences: dict[str, dict[str, float]] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
     latency_ms_batch8: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
@@ -56,8 +62,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Measuring:
-    """On which device and with which backends, whether AP is measured, and with how many resamples
-    its interval (0: none).
+    """On which device and with which backends, and whether AP is measured.
+
+    resamples: random parts of the images of which intervals of AP are made (0: no intervals).
     """
 
     device: torch.device
@@ -69,6 +76,7 @@ class Measuring:
 def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[Stage]:
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
     stages: list[Stage] = []
+    seen: dict[str, ImageMatches] = {}
     for name, path in paths.items():
         content = checkpoint.read(path)
         restored = restore_content(content, path, exp.detector_spec())
@@ -79,7 +87,11 @@ def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[
         stage.note = _note(content.get("chosen"))
         if how.evaluated:
             backend = TorchBackend(model, describe(restored), how.device)
-            _measure_accuracy(stage, backend, exp, how.resamples)
+            matches = _measure_accuracy(stage, backend, exp)
+            if how.resamples:
+                stage.AP_low, stage.AP_high = ap_interval(matches, how.resamples).interval
+                stage.AP_differences = _differences(seen, matches, how.resamples)
+                seen[name] = matches
         stages.append(stage)
     _measure_speed(stages, paths, exp, how)
     return stages
@@ -95,13 +107,24 @@ def _note(chosen: Mapping[str, Any] | None) -> str:
     return f"{better}{kept} is kept ({chosen['measure']} {scores[kept]:.4f}; {others})"
 
 
-def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp, resamples: int) -> None:
+def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp) -> ImageMatches:
+    """AP of a stage, and which of its detections are right."""
     dataset = exp.get_eval_dataset()
     found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers)
     stage.AP, stage.AP50 = found.metrics.AP, found.metrics.AP50
-    if resamples:
-        interval: Interval = ap_interval(ground_truth(dataset), found.results, resamples)
-        stage.AP_low, stage.AP_high = interval.low, interval.high
+    return match(ground_truth(dataset), found.results)
+
+
+def _differences(
+    seen: Mapping[str, ImageMatches], matches: ImageMatches, resamples: int
+) -> dict[str, dict[str, float]]:
+    """A stage's AP less that of the dense model, of the control and of the stage before."""
+    found = {}
+    for name in dict.fromkeys([*(n for n in (DENSE, CONTROL) if n in seen), *list(seen)[-1:]]):
+        estimate = paired_difference(seen[name], matches, resamples)
+        low, high = estimate.interval
+        found[name] = {"value": estimate.value, "low": low, "high": high}
+    return found
 
 
 def _measure_speed(

@@ -9,6 +9,7 @@ import torch
 from tabulate import tabulate
 
 import yolox
+from compress.flow.job import CONTROL, DENSE
 from compress.flow.measure import Stage
 
 
@@ -31,17 +32,23 @@ def stage_notes(stages: Sequence[Stage], chosen_on: str | None = None) -> list[s
 def stage_cells(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:
     """The same as text: the head and the rows."""
     backends = list(dict.fromkeys(name for stage in stages for name in stage.latency_ms))
+    compared = next((name for name in (CONTROL, DENSE) if _has_difference(stages, name)), None)
     head = [
-        "stage", "AP (95 %)", "AP50", "params M", "not zero M", "GMACs", "file MB",
+        "stage", "AP (95 %)", *([f"AP - {compared} (95 %)"] if compared else []), "AP50", "params M", "not zero M", "GMACs", "file MB",
         *(f"{name} ms" for name in backends),
     ]  # fmt: skip
-    return head, [_cells(stage, stages[0], backends) for stage in stages]
+    return head, [_cells(stage, stages[0], backends, compared) for stage in stages]
 
 
-def _cells(stage: Stage, first: Stage, backends: Sequence[str]) -> list[str]:
+def _has_difference(stages: Sequence[Stage], name: str) -> bool:
+    return any(name in stage.AP_differences for stage in stages)
+
+
+def _cells(stage: Stage, first: Stage, backends: Sequence[str], compared: str | None) -> list[str]:
     return [
         stage.name,
         _with_interval(stage),
+        *([_difference(stage, compared)] if compared else []),
         fraction(stage.AP50),
         f"{stage.params / 1e6:.3f} ({stage.params / first.params:.0%})",
         f"{stage.nonzero_params / 1e6:.3f} ({stage.nonzero_params / first.nonzero_params:.0%})",
@@ -69,6 +76,16 @@ def _with_interval(stage: Stage) -> str:
     if stage.AP_low is None or stage.AP_high is None:
         return fraction(stage.AP)
     return f"{fraction(stage.AP)} ({stage.AP_low:.3f}-{stage.AP_high:.3f})"
+
+
+def _difference(stage: Stage, other: str) -> str:
+    """AP less that of another stage, with its interval."""
+    found = stage.AP_differences.get(other)
+    if found is None or found["value"] is None:
+        return ""
+    if found["low"] is None or found["high"] is None:
+        return f"{found['value']:+.4f}"
+    return f"{found['value']:+.4f} ({found['low']:+.3f} to {found['high']:+.3f})"
 
 
 def number(value: float | None, digits: int) -> str:

@@ -278,7 +278,9 @@ def test_torchrun_restarts_four_processes_from_the_last_checkpoint(tiny_exp, tmp
             "-b", "4", "-l", "none", "--device", "cpu", "-expn", name, cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert ("restart 1: continues from the last checkpoint" in done.stderr) == (len(losses) == 0)
+        assert ("restart 1: continues from the last checkpoint" in done.stderr) == (
+            len(losses) == 0
+        )
         content = torch.load(tmp_path / "out" / name / "latest_ckpt.pth", weights_only=True)
         losses.append(content["model"])
     restarted, whole = losses

@@ -20,10 +20,13 @@ from yolox.cli.common import (
 )
 from yolox.engine.launch import joined, launch, needs_launch, pick_device
 from yolox.errors import UsageError
+from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json
+from yolox.eval.intervals import SUBSETS, Estimate, ap_interval
 from yolox.eval.latency import latency_ms, random_images
+from yolox.eval.matches import match
 from yolox.eval.predict import PredictOptions
-from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.eval.report import class_table, interval_lines, latency_line, metrics_table
 from yolox.exp import Exp
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Opened
@@ -48,6 +51,12 @@ def make_parser() -> Parser:
         "--test", action="store_true", help="the test set: write results, no metrics"
     )
     parser.add_argument("--speed", action="store_true", help="measure speed only")
+    parser.add_argument(
+        "--interval", action="store_true", help="AP's 95 %% interval over images, in --json, too"
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=SUBSETS, help="random halves of the images for --interval"
+    )
     parser.add_argument("--seed", type=int, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
     parser.add_argument("--results", help="write the detections to this file (COCO results)")
@@ -90,8 +99,12 @@ def _experiment(args: Namespace) -> Exp:
     set_test_size(exp, args.tsize)
     if args.test:
         exp.val_ann, exp.val_name = exp.test_ann, exp.test_name
+        if args.interval:
+            raise UsageError("--interval needs boxes, which the test set does not have")
         if not args.results:
             raise UsageError("--test needs --results FILE: the test set's boxes are not public")
+    if args.resamples < 1:
+        raise UsageError(f"--resamples {args.resamples} is not positive")
     exp.validate()
     return exp
 
@@ -111,22 +124,32 @@ def _evaluate(args: Namespace, exp: Exp, opened: Opened) -> None:
         progress=dist.rank() == 0,
     )
     batch = max(args.batch_size // dist.world_size(), 1)
-    found = evaluate(backend, exp.get_eval_dataset(), exp.test_size, batch, options)
+    dataset = exp.get_eval_dataset()
+    found = evaluate(backend, dataset, exp.test_size, batch, options)
     if found is None:
         return
+    estimate = None
+    if args.interval:
+        estimate = ap_interval(match(ground_truth(dataset), found.results), args.resamples)
     if not args.test:
         print(metrics_table(found.metrics))
+        if estimate is not None:
+            print(interval_lines(estimate, found.metrics.images))
         print(class_table(found.metrics))
     where = f"{backend.name} {backend.precision}, {backend.device}"
     print(latency_line(found.latency_ms, batch, where))
-    _write(args, exp, opened, found)
+    _write(args, exp, opened, found, estimate)
 
 
-def _write(args: Namespace, exp: Exp, opened: Opened, found: Evaluation) -> None:
+def _write(
+    args: Namespace, exp: Exp, opened: Opened, found: Evaluation, estimate: Estimate | None
+) -> None:
     if args.json_file:
         size = _size(args, opened, exp.test_size)
         content = evaluation_json(found, size, exp.test_size, opened.backend.name)
         content["precision"] = opened.backend.precision
+        if estimate is not None:
+            content.update(estimate.as_json())
         write_json(Path(args.json_file), content, indent=2)
     if args.results:
         write_json(Path(args.results), found.results)

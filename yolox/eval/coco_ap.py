@@ -109,7 +109,6 @@ def coco_metrics(
     truth: dict[str, Any], results: list[dict[str, Any]], engine: str | None = None
 ) -> CocoMetrics:
     """Metrics of COCO result entries. engine: one of `ENGINES`, by default the first present."""
-    engine = engine or ("hotcoco" if hotcoco is not None else "pycocotools")
     precision, recall = _accumulated(truth, results, engine)
     overall = precision[:, :, :, 0, MOST_DETECTIONS]
     sizes = {key: _mean(precision[:, :, :, area, MOST_DETECTIONS]) for key, area in AREAS.items()}
@@ -130,9 +129,22 @@ def silent_classes(metrics: CocoMetrics) -> list[str]:
 
 
 def _accumulated(
-    truth: dict[str, Any], results: list[dict[str, Any]], engine: str
+    truth: dict[str, Any], results: list[dict[str, Any]], engine: str | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """precision [T, R, K, A, M] and recall [T, K, A, M] with -1 where undefined."""
+    evaluation = coco_evaluation(truth, results, engine)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    found: Any = evaluation.eval
+    return np.asarray(found["precision"]), np.asarray(found["recall"])
+
+
+def coco_evaluation(
+    truth: dict[str, Any], results: list[dict[str, Any]], engine: str | None = None
+) -> Any:
+    """The engine's `COCOeval` of COCO result entries, for boxes, not yet run."""
+    engine = engine or ("hotcoco" if hotcoco is not None else "pycocotools")
     if engine not in ENGINES:
         raise UsageError(f"evaluation engine {engine!r} is none of {', '.join(ENGINES)}")
     truth, results = _with_engine_ids(truth, results)
@@ -143,13 +155,8 @@ def _accumulated(
     with contextlib.redirect_stdout(io.StringIO()):
         if engine == "hotcoco":
             known = hotcoco.COCO(truth)
-            evaluation = hotcoco.COCOeval(known, known.loadRes(results), "bbox")
-        else:
-            evaluation = _pycocotools(truth, results)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    found: Any = evaluation.eval
-    return np.asarray(found["precision"]), np.asarray(found["recall"])
+            return hotcoco.COCOeval(known, known.loadRes(results), "bbox")
+        return _pycocotools(truth, results)
 
 
 def _with_engine_ids(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from tabulate import tabulate
 
 from yolox.eval.coco_ap import CocoMetrics, silent_classes
+from yolox.eval.intervals import Estimate
 
 
 def metrics_table(metrics: CocoMetrics) -> str:
@@ -28,6 +29,18 @@ def class_table(metrics: CocoMetrics) -> str:
     if silent:
         table += f"\nwarning: boxes but not one detection: {', '.join(silent)}"
     return table
+
+
+def interval_lines(estimate: Estimate, images: int) -> str:
+    """What AP's interval is and covers, and a warning where it deserves less trust."""
+    low, high = (_number(value) for value in estimate.interval)
+    text = (
+        f"95 % interval of AP: {low} to {high}, around {_number(estimate.corrected)}: what these "
+        f"weights have on any number of such images and these {estimate.classes} classes.\n"
+        f"The {_number(estimate.value)} above reads too high, as AP of {images} images does; other "
+        "training runs are not covered."
+    )
+    return text if estimate.warning is None else f"{text}\nwarning: {estimate.warning}"
 
 
 def latency_line(latency_ms: Mapping[str, float], batch_size: int, device: str) -> str:

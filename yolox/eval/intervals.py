@@ -1,0 +1,196 @@
+"""How sure an AP is: an interval for what the detector has on any number of images of this kind.
+
+What is covered: the AP that the same weights would have on infinitely many images drawn as these
+were, averaged over the classes that have boxes here. Other training runs are not covered.
+
+AP of a few images is not an unbiased estimate of that. Every true positive counts itself in its
+precision, and the envelope takes the best of several noisy precisions, so AP reads too high, the
+more the fewer boxes a class has. Resampling with replacement adds the same error once more, which
+is why percentile intervals of AP miss on one side (`benchmarks/README.md` has the simulation).
+Here the error is estimated from random halves and quarters of the images, drawn without
+replacement, and taken off. The spread comes from the jackknife over images.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from yolox.eval.matches import FloatArray, ImageMatches, class_ap
+
+CONFIDENCE = 0.95
+SUBSETS = 200  # of each size; more make the estimated bias less random, hardly better
+PARTS = (2, 4)  # subsets are halves and quarters of the images
+OFFSET = 3.0  # bias ~ 1 / (images with the class + OFFSET): fits simulations and COCO
+GROUPS = 500  # at most so many groups of images are left out, one at a time
+FEW_IMAGES = 5  # a class in fewer images is called rare
+FEWEST_FREEDOMS = 3.0
+
+Statistic = Callable[[npt.NDArray], FloatArray]  # weights [R, images] -> a value per class [R, K]
+
+
+class Interval(NamedTuple):
+    """Of AP or of a difference of two, as fractions."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """AP, or a difference of two, and what it says about any number of images of this kind.
+
+    value: measured on these images.
+    corrected: value without its bias of few boxes; the best guess, and the middle of the interval.
+    interval: 95 %, for AP on infinitely many images. `value` may lie outside.
+    classes, rare: classes with boxes, and those of them that stand in fewer than FEW_IMAGES images.
+    """
+
+    value: float
+    corrected: float
+    interval: Interval
+    classes: int
+    rare: int
+
+    @property
+    def warning(self) -> str | None:
+        """Why the interval deserves less trust, in words, or None."""
+        if 2 * self.rare <= self.classes:
+            return None
+        return (
+            f"{self.rare} of {self.classes} classes are in fewer than {FEW_IMAGES} images: "
+            "the interval may be too narrow"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Keys for the result of an evaluation; undefined values are null."""
+        low, high, middle = (
+            None if math.isnan(number) else number for number in (*self.interval, self.corrected)
+        )
+        return {
+            "AP_interval": [low, high],
+            "AP_corrected": middle,
+            "AP_interval_warning": self.warning,
+        }
+
+
+def ap_interval(matches: ImageMatches, subsets: int = SUBSETS, seed: int = 0) -> Estimate:
+    """AP with its interval. subsets: of each size, drawn to estimate the bias."""
+    return _estimate(lambda weights: class_ap(matches, weights), matches, subsets, seed, (0, 1))
+
+
+def paired_difference(
+    first: ImageMatches, second: ImageMatches, subsets: int = SUBSETS, seed: int = 0
+) -> Estimate:
+    """AP of `second` minus AP of `first`, found on the same images, with its interval.
+
+    Both see the same subsets, so what makes an image hard for both cancels.
+    Raises ValueError where the boxes of the two are not the same.
+    """
+    if first.names != second.names or not np.array_equal(first.boxes, second.boxes):
+        raise ValueError("a paired difference needs two results on the same images and boxes")
+
+    def difference(weights: npt.NDArray) -> FloatArray:
+        change: FloatArray = class_ap(second, weights) - class_ap(first, weights)
+        return change
+
+    return _estimate(difference, first, subsets, seed, (-1, 1))
+
+
+def _estimate(
+    statistic: Statistic, matches: ImageMatches, subsets: int, seed: int, limits: tuple[int, int]
+) -> Estimate:
+    whole = statistic(np.ones((1, matches.images)))[0]
+    with_class = np.count_nonzero(matches.boxes, axis=0)
+    counts = (len(with_class), int(np.count_nonzero(with_class < FEW_IMAGES)))
+    if not whole.size:
+        return Estimate(math.nan, math.nan, Interval(math.nan, math.nan), *counts)
+    value = float(whole.mean())
+    if matches.images < 2:  # nothing is known about other images
+        return Estimate(value, value, Interval(*limits), *counts)
+    rng = np.random.default_rng(seed)
+    bias, bias_error = _bias(statistic, matches.boxes > 0, whole, subsets, rng)
+    influence = _influence(statistic, matches.images, whole, rng)
+    error = math.hypot(math.sqrt(float((influence**2).sum())), bias_error)
+    reach = _quantile(_freedoms(influence)) * error
+    middle = value - bias
+    interval = Interval(max(middle - reach, limits[0]), min(middle + reach, limits[1]))
+    return Estimate(value, min(max(middle, limits[0]), limits[1]), interval, *counts)
+
+
+def _bias(
+    statistic: Statistic,
+    has_class: npt.NDArray[np.bool_],
+    whole: FloatArray,
+    subsets: int,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Bias of the mean over classes, and its standard error.
+
+    A class in m images is taken to have bias c / (m + OFFSET), with one c for all classes: the
+    slope by which AP rises when a class is left in fewer images. has_class: [images, K].
+    """
+    chosen = _subsets(len(has_class), subsets, rng)
+    images = np.count_nonzero(has_class, axis=0)
+    fewer = chosen.astype(float) @ has_class
+    present = fewer > 0
+    shape = 1 / (images + OFFSET)
+    change = np.where(present, 1 / (fewer + OFFSET) - shape, 0.0)
+    rise = np.where(present, statistic(chosen) - whole, 0.0)
+    products, squares = (change * rise).sum(axis=0), (change**2).sum(axis=0)
+    total = float(squares.sum())
+    if total == 0:  # no class can lose an image and stay
+        return 0.0, 0.0
+    slope = float(products.sum()) / total
+    scatter = float(((products - slope * squares) ** 2).sum())
+    scatter *= len(whole) / max(len(whole) - 1, 1)
+    return slope * float(shape.mean()), math.sqrt(scatter) / total * float(shape.mean())
+
+
+def _subsets(images: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Random partitions of the images into halves and into quarters: [about 2 * count, images]."""
+    chosen = []
+    for parts in PARTS:
+        for _ in range(max(count // parts, 1)):
+            part = rng.permutation(images) % parts
+            chosen += [part == number for number in range(parts)]
+    return np.array(chosen)
+
+
+def _influence(
+    statistic: Statistic, images: int, whole: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """What each image, or group of images, adds to the error of the mean: [groups].
+
+    The root of their squares' sum is the jackknife's standard error. A class that vanishes with a
+    group cannot say how much it would vary; it is given its distance from the mean of all classes
+    instead, as with strata of one unit that are collapsed (Cochran 1977, section 5A.12).
+    """
+    groups = min(images, GROUPS)
+    member = rng.permutation(images) % groups if groups < images else np.arange(images)
+    without = statistic(member[None] != np.arange(groups)[:, None])
+    lost = whole - without
+    lost = np.where(np.isnan(lost), whole - whole.mean(), lost).mean(axis=1)
+    scaled: FloatArray = (lost - lost.mean()) * math.sqrt((groups - 1) / groups)
+    return scaled
+
+
+def _freedoms(influence: FloatArray) -> float:
+    """Degrees of freedom of the standard error: few where few images decide (Satterthwaite)."""
+    squares = float((influence**2).sum())
+    if squares == 0:
+        return math.inf
+    kurtosis = len(influence) * float((influence**4).sum()) / squares**2
+    return max(2 * len(influence) / max(kurtosis - 1, 0.5), FEWEST_FREEDOMS)
+
+
+def _quantile(freedoms: float) -> float:
+    """The upper quantile of Student's t (Abramowitz and Stegun 26.7.5)."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedoms + second / freedoms**2
