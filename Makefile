@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT := YOLOX_outputs/demo_p6
 
-.PHONY: venv web check-web demo test test-all check format bench clean
+.PHONY: venv web check-web demo test test-all mutants check format bench clean
 
 venv: $(READY)
 
@@ -49,6 +49,10 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -m "not gpu and not web"
+
+# Small faults in the code that the tests should notice (about an hour): SIZE of each package, SEED.
+mutants: $(READY)
+	nice $(BIN)/python -m tests.mutants --size $(or $(SIZE),25) --seed $(or $(SEED),0) $(MUTANTS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

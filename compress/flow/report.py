@@ -34,8 +34,8 @@ def stage_cells(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:
     backends = list(dict.fromkeys(name for stage in stages for name in stage.latency_ms))
     compared = next((name for name in (CONTROL, DENSE) if _has_difference(stages, name)), None)
     head = [
-        "stage", "AP (95 %)", *([f"AP - {compared} (95 %)"] if compared else []), "AP50", "params M", "not zero M", "GMACs", "file MB",
-        *(f"{name} ms" for name in backends),
+        "stage", "AP (95 %)", *([f"AP - {compared} (95 %)"] if compared else []), "AP50",
+        "params M", "not zero M", "GMACs", "file MB", *(f"{name} ms" for name in backends),
     ]  # fmt: skip
     return head, [_cells(stage, stages[0], backends, compared) for stage in stages]
 

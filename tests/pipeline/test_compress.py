@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from compress.adapt import main as adapt_main
 from compress.choose import latency
-from compress.flow import recover
+from compress.flow import planning, recover
 from compress.mask import main as mask_main
 from compress.prune import main as prune_main
 from compress.report import main as report_main
@@ -112,22 +113,69 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(ckpt, tmp_path, cap
     assert "done before" not in capsys.readouterr().err
 
 
-def test_a_latency_budget_is_met_or_said_not_to_be(ckpt, tmp_path, capsys, out_dir, monkeypatch):
-    monkeypatch.setattr(latency, "SECONDS", 1.0)
-    words = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "--calibration", out_dir]
-    words += ["--until", "plan", *CPU, "test_size", "(256, 256)"]
-    code = run(prune_main, [*words, "--latency", "0.7"])
-    said = capsys.readouterr().err
-    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
-    ratio = plan["measured"]["ratio"]
-    assert ratio == pytest.approx(plan["measured"]["ms"] / plan["measured"]["dense_ms"])
-    if abs(ratio / 0.7 - 1) <= 0.05:
-        assert code == 0
-    else:  # a noisy machine: then it must be said
-        assert code == 1
-        assert "latency budget was not met" in said
-    assert run(prune_main, [*words, "--latency-ms", "0.001"]) == 2
-    assert "is the smallest" in error_line(capsys)
+class SteadyWatch:
+    """A stopwatch for which a model takes a millisecond for each thousand parameters, and at
+    least `floor` of the dense one's time.
+    """
+
+    floor = 0.0
+
+    def __init__(self, dense, info, step, size_hw, device):
+        self.dense_ms = count_parameters(dense) / 1000
+
+    @contextmanager
+    def against_dense(self, model):
+        own = max(count_parameters(model) / 1000, self.floor * self.dense_ms)
+        yield lambda: (self.dense_ms, own)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def plan_of(ckpt, tmp_path, out_dir, monkeypatch):
+    """Runs the plan stage with a budget; gives the exit code and where its plan would be."""
+    monkeypatch.setattr(planning, "Stopwatch", SteadyWatch)
+
+    def plan(*budget):
+        words = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "--calibration", out_dir]
+        return run(prune_main, [*words, "--until", "plan", *CPU, *budget])
+
+    return plan, tmp_path / "out" / "plan.json"
+
+
+def test_a_latency_budget_is_met(plan_of, ckpt):
+    plan, path = plan_of
+    assert plan("--latency", "0.7") == 0
+    content = json.loads(path.read_text())
+    assert content["budget"] == {"latency": 0.7}
+    assert content["measured"]["ratio"] == pytest.approx(0.7, rel=0.05)
+    assert content["params_left"] == pytest.approx(content["measured"]["ratio"], abs=0.01)
+    assert content["measured"]["dense_ms"] == pytest.approx(parameters(ckpt) / 1000)
+    assert content["measured"]["ms"] == pytest.approx(content["params"] / 1000, rel=0.01)
+
+
+def test_a_latency_budget_that_is_missed_is_said(plan_of, monkeypatch, capsys):
+    plan, path = plan_of
+    monkeypatch.setattr(planning, "plan_for_latency", off_by_a_tenth)
+    assert plan("--latency", "0.7") == 1
+    assert "the latency budget was not met: latency 0.770 was reached, 0.7" in error_line(capsys)
+    assert not path.exists()
+
+
+def off_by_a_tenth(planner, model, watch, step):
+    plan = planner.plan(
+        planner.least_cut(lambda n: planner.cost(n).macs < 0.8 * planner.dense.macs)
+    )
+    return latency.Timed(plan, 77.0, 100.0)
+
+
+def test_a_latency_budget_below_what_there_is(plan_of, monkeypatch, capsys):
+    plan, path = plan_of
+    monkeypatch.setattr(SteadyWatch, "floor", 0.8)
+    assert plan("--latency", "0.7") == 2
+    assert "0.800 of dense, is the smallest" in error_line(capsys)
+    assert not path.exists()
 
 
 def masks_of(path):

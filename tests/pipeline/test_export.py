@@ -164,7 +164,7 @@ def test_benchmark_of_namesakes_and_sizes(ckpt, tmp_path):
     checkpoint.save(other, content)
     rows = tmp_path / "b.json"
     assert run(benchmark_main, [
-        str(ckpt), str(other), "--backend", "onnxruntime", "--rounds", "3", "--size", "64", "96",
+        str(ckpt), str(other), "--backend", "torch", "--rounds", "3", "--size", "64", "96",
         "--json", str(rows),
     ]) == 0  # fmt: skip
     found = json.loads(rows.read_text())

@@ -1,5 +1,7 @@
 """Properties that hold for all boxes, sizes and schedules."""
 
+import math
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from yolox.data.augment import flip, letterbox
 from yolox.data.sample import Sample
 from yolox.engine.schedule import input_size, learning_rate
 from yolox.ops.boxes import cxcywh_to_xyxy, giou_cxcywh, iou_cxcywh, xyxy_to_cxcywh
-from yolox.ops.points import decode_boxes, grid_points
+from yolox.ops.points import decode_boxes, decode_raw, grid_points
 from yolox.ops.sparse import decode, encode
 
 coordinate = st.floats(-500, 500, width=32)
@@ -83,10 +85,20 @@ def test_training_sizes_are_multiples_in_range(step, seed):
 
 
 def test_points_decode_to_their_cells():
-    points, strides = grid_points([(2, 3), (1, 1)], (8, 16), torch.device("cpu"), torch.float32)
-    decoded = decode_boxes(torch.zeros(7, 4), points, strides)
-    assert decoded[4].tolist() == [8.0, 8.0, 8.0, 8.0]
-    assert decoded[6].tolist() == [0.0, 0.0, 16.0, 16.0]
+    """Row by row, x before y, level by level; centres move and sizes grow with the stride."""
+    points, strides = grid_points([(2, 3), (1, 2)], (8, 16), torch.device("cpu"), torch.float32)
+    corners = [(0, 0), (8, 0), (16, 0), (0, 8), (8, 8), (16, 8), (0, 0), (16, 0)]
+    sides = [8] * 6 + [16] * 2
+    decoded = decode_boxes(torch.zeros(8, 4), points, strides)
+    assert decoded.tolist() == [[x, y, s, s] for (x, y), s in zip(corners, sides, strict=True)]
+    raw = torch.tensor([[0.25, 0.5, math.log(2), math.log(3)]]).expand(2, 8, 4)  # two images
+    wanted = [
+        [x + s / 4, y + s / 2, 2 * s, 3 * s] for (x, y), s in zip(corners, sides, strict=True)
+    ]
+    torch.testing.assert_close(decode_boxes(raw, points, strides), torch.tensor([wanted, wanted]))
+    whole = decode_raw(torch.cat([raw, torch.ones(2, 8, 2)], dim=-1)[:, :6], (16, 24), (8,))
+    torch.testing.assert_close(whole[0, :, :4], torch.tensor(wanted[:6]))
+    assert (whole[..., 4:] == 1).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.tuples(st.integers(1, 9), st.integers(1, 9)))

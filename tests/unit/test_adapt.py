@@ -29,7 +29,6 @@ from tests.unit.test_groups import Depthwise, Residual, conv, randomised
 from yolox.data.folder import ImageFolder, find_images
 from yolox.engine.masks import apply_masks
 from yolox.errors import DataError
-from yolox.losses.distillation import output_loss
 from yolox.models import build
 from yolox.models.channels import cut_channels
 
@@ -127,35 +126,43 @@ def test_adaptation_brings_outputs_closer(name):
     found = adapt(student, trace, images, AdaptStep(recalibrate=True))
     assert list(found) == ["fold", "least_squares", "recalibrate"]
 
-    def loss(other, batch):
+    def error(other):
+        """Of the logits, as a share of their variance."""
+        lost = total = 0.0
         with torch.no_grad():
-            return float(output_loss(other.raw(batch), model.raw(batch), SPECS[name].strides))
+            for batch in images():
+                for own, wanted in zip(other.raw(batch)[1:3], model.raw(batch)[1:3], strict=True):
+                    lost += float((own - wanted).square().sum())
+                    total += float((wanted - wanted.mean()).square().sum())
+        return lost / total
 
-    seen = next(images())
-    assert loss(found["least_squares"], seen) < 0.9 * loss(student.model, seen)
+    assert error(student.model) > 0.8  # nothing of them is left
+    assert error(found["least_squares"]) < 0.6
 
 
-def test_few_samples_do_no_harm():
+@pytest.mark.parametrize("samples", [16, 72])
+def test_few_samples_do_no_harm(samples):
+    """A layer that is right already, with noisy answers at about as many places as unknowns."""
     generator = torch.Generator().manual_seed(0)
-    layer = nn.Conv2d(64, 8, 1)
-    before = copy.deepcopy(layer)
-    weight = torch.randn(32, 8, generator=generator)
+    layer = nn.Conv2d(64, 8, 1).requires_grad_(False)
+    weight = torch.randn(64, 8, generator=generator)
+    layer.weight.copy_(weight.T[:, :, None, None])
 
     def draw(count):
         x = torch.randn(1, count, 64, generator=generator)
-        return x, x[..., :32] @ weight + torch.randn(1, count, 8, generator=generator)
+        return x, x @ weight + 4 * torch.randn(1, count, 8, generator=generator)
 
     moments = Moments()
-    moments.add(*draw(48))
+    moments.add(*draw(samples))
+    before = copy.deepcopy(layer)
     resolve(layer, moments, None, 1e-3)
-    layer.requires_grad_(False)
-    before.requires_grad_(False)
     x, y = draw(1000)
 
     def error(conv):
         return float((x @ conv.weight.flatten(1).T + conv.bias - y).var())
 
-    assert error(layer) < error(before)
+    assert not torch.equal(layer.weight, before.weight)
+    assert error(layer) < 1.5 * error(before)
 
 
 def test_least_squares_within_masks():

@@ -1,5 +1,6 @@
 """The search for a plan that meets a budget in time, on machines whose clock is noisy."""
 
+import time
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -125,8 +126,33 @@ def test_turns_are_measured_in_every_backend(backend):
     model, info = tiny_model()
     watch = Stopwatch(model, info, step_of(latency=0.5, backend=backend), SIZE, torch.device("cpu"))
     with closing(watch), watch.against_dense(model) as turn:
-        for ms in (*turn(), *turn()):
-            assert 0 < ms < 10_000
+        for _ in range(2):
+            start = time.perf_counter()
+            dense, own = turn()
+            spent = 1000 * (time.perf_counter() - start)
+            assert min(dense, own) > 0.05  # no network of 60 layers is quicker
+            assert dense + own < spent  # milliseconds, of one run at most as long as all
+
+
+class Timer:
+    """Takes 20 ms for a run, and 500 ms for the first of a turn."""
+
+    def __init__(self):
+        self.asked = []
+
+    def time_ms(self, runs):
+        self.asked.append(runs)
+        return [500.0, *[20.0] * (runs - 1)], 0.0
+
+
+def test_a_turn_holds_as_many_runs_as_fit_and_is_their_median():
+    timer = Timer()
+    paced = latency._Paced(timer)
+    assert [paced.turn_ms() for _ in range(2)] == [500.0, 500.0]
+    paced._last_ms = 5.0
+    assert paced.turn_ms() == 20.0
+    paced.turn_ms()
+    assert timer.asked == [1, 1, 10, 2]
 
 
 def test_a_backend_that_is_not_installed(monkeypatch):

@@ -1,0 +1,3 @@
+"""Mutants of which it is shown that no test can notice them: (file, before, after)."""
+
+EQUIVALENT: set[tuple[str, str, str]] = set()

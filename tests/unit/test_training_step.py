@@ -1,0 +1,300 @@
+"""What one step, the end of an epoch and a resumed run do: each option has its effect."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tests.pipeline.runs import run_training
+from yolox import dist
+from yolox.data.coco import CocoDataset
+from yolox.engine import checkpoint
+from yolox.engine.optim import make_optimizer
+from yolox.engine.state import RunOptions, prepare
+from yolox.engine.train import train
+from yolox.errors import YoloxError
+from yolox.eval.coco_ap import CocoMetrics
+from yolox.eval.evaluate import Evaluation
+from yolox.exp import get_exp
+from yolox.models.fuse import fuse
+
+RATE = 1e-3
+#: A step is `-RATE * gradient` and nothing else.
+PLAIN_SGD = {
+    "max_epoch": 1, "warmup_epochs": 0, "no_aug_epochs": 1, "min_lr_ratio": 1.0, "momentum": 0.0,
+    "weight_decay": 0.0, "ema": False, "freeze_bn": True, "hsv_prob": 0.0, "flip_prob": 0.0,
+}  # fmt: skip
+
+
+class Linear:
+    """A criterion whose gradient does not depend on the weights of the last layer."""
+
+    use_l1 = False
+
+    def __call__(self, predictions, targets):
+        return {"total_loss": predictions.obj.sum(dim=(1, 2)).mean()}
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Training without evaluation: AP is what the list says, epoch by epoch.
+
+    Gives that list, and one of the weights that were evaluated.
+    """
+    aps, seen = [], []
+
+    def evaluate(model, *arguments):
+        seen.append(copy.deepcopy(model._model.state_dict()))
+        return Evaluation(CocoMetrics(aps[len(seen) - 1], *[0.0] * 6, {}, 1), {}, [])
+
+    monkeypatch.setattr("yolox.engine.train.evaluate", evaluate)
+    return aps, seen
+
+
+def one_step(exp_file, scripted, **options):
+    """All 12 images in one step: how much every parameter changed."""
+    scripted[0].append(0.5)
+    exp = get_exp(exp_file=str(exp_file))
+    for key, value in {**PLAIN_SGD, "basic_lr_per_img": RATE / 12, **options}.items():
+        setattr(exp, key, value)
+    exp.get_criterion = Linear
+    make, before = exp.get_model, {}
+
+    def get_model():
+        model = make()
+        before.update(copy.deepcopy(model.state_dict()))
+        return model
+
+    exp.get_model = get_model
+    result = train(exp, RunOptions(batch_size=12, logger="none"))
+    after = checkpoint.read(result.folder / "latest_ckpt.pth")["state"]["raw_model"]
+    return {key: after[key] - value for key, value in before.items() if "num_b" not in key}
+
+
+def length(change):
+    return float(torch.cat([tensor.flatten() for tensor in change.values()]).norm())
+
+
+def test_rounds_of_a_step_add_up_to_the_whole_batch(tiny_exp, scripted):
+    whole = one_step(tiny_exp, scripted)
+    rounds = one_step(tiny_exp, scripted, accumulate=3)
+    assert length(whole) > 0
+    for key, change in whole.items():
+        torch.testing.assert_close(rounds[key], change, rtol=1e-3, atol=1e-3 * RATE)
+
+
+def test_weights_of_losses_and_clipping_scale_a_step(tiny_exp, scripted):
+    whole = one_step(tiny_exp, scripted)
+    assert length(whole) > RATE  # or nothing would be clipped
+    half = one_step(tiny_exp, scripted, label_weight=0.5)
+    assert length(half) == pytest.approx(0.5 * length(whole), rel=1e-3)
+    clipped = one_step(tiny_exp, scripted, clip_grad_norm=0.25)
+    assert length(clipped) == pytest.approx(0.25 * RATE, rel=1e-3)
+    sparse = one_step(tiny_exp, scripted, bn_l1=7.0)
+    scale = "backbone.backbone.stem.conv.bn.weight"  # is 1: the sum of |scale| has the gradient 1
+    torch.testing.assert_close(sparse[scale] - whole[scale], torch.full((8,), -7.0 * RATE))
+
+
+def test_the_learning_rate_grows_with_the_batch(tiny_exp, scripted):
+    change = one_step(tiny_exp, scripted)
+    twice = one_step(tiny_exp, scripted, basic_lr_per_img=2 * RATE / 12)
+    assert length(twice) == pytest.approx(2 * length(change), rel=1e-3)
+
+
+class Recorded:
+    """A criterion's calls: whether L1 was on, image sizes, targets."""
+
+    def __init__(self, criterion):
+        self.calls = []
+        calls = self.calls
+
+        class Recording(type(criterion)):
+            def __call__(self, predictions, targets):
+                sizes = tuple(8 * cells for cells in predictions.sizes[0])
+                calls.append((self.use_l1, sizes, targets.clone()))
+                return super().__call__(predictions, targets)
+
+        criterion.__class__ = Recording
+        self.criterion = criterion
+
+
+def test_the_plain_phase_and_training_sizes(tiny_exp, synthetic_dir, scripted):
+    """The last epoch has L1 and no mosaic; at 96 instead of 64 pixels boxes grow with images."""
+    scripted[0].extend([0.1, 0.2])
+    exp = get_exp(exp_file=str(tiny_exp))
+    exp.random_size, exp.hsv_prob, exp.flip_prob = (3, 3), 0.0, 0.0
+    recorded = Recorded(exp.get_criterion())
+    exp.get_criterion = lambda: recorded.criterion
+    train(exp, RunOptions(batch_size=4, logger="none"))
+    assert [use_l1 for use_l1, _, _ in recorded.calls] == [False] * 3 + [True] * 3
+    assert {size for _, size, _ in recorded.calls} == {(96, 96)}
+    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    wanted = []
+    for index, record in enumerate(dataset.images):
+        boxes, labels = dataset.targets(index)
+        scale = 96 / max(record.height, record.width)
+        for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
+            row = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+            wanted.append((label, *(round(scale * value, 1) for value in row)))
+
+    def rows(calls):
+        found = torch.cat([targets.flatten(0, 1) for _, _, targets in calls])
+        return [
+            (int(row[0]), *(round(value, 1) for value in row[1:]))
+            for row in found[found[:, 3] > 0].tolist()
+        ]
+
+    plain = torch.tensor(sorted(rows(recorded.calls[3:])), dtype=torch.float64)
+    torch.testing.assert_close(plain, torch.tensor(sorted(wanted)).double(), atol=0.11, rtol=0)
+    assert len(rows(recorded.calls[:3])) > 1.5 * len(wanted)  # mosaic: four images in one
+
+
+def test_the_average_is_evaluated_and_best_is_kept_on_a_gain_alone(tiny_exp, scripted):
+    aps, seen = scripted
+    aps.extend([0.5, 0.3])
+    _, result = run_training(tiny_exp, ema_warmup=10.0, basic_lr_per_img=0.01)
+    assert (result.best_ap, result.last_ap) == (0.5, 0.3)
+    latest = checkpoint.read(result.folder / "latest_ckpt.pth")
+    best = checkpoint.read(result.folder / "best_ckpt.pth")
+    assert (best["start_epoch"], best["best_ap"], best["curr_ap"]) == (1, 0.5, 0.5)
+    assert (latest["start_epoch"], latest["best_ap"], latest["curr_ap"]) == (2, 0.5, 0.3)
+    exp = get_exp(exp_file=str(tiny_exp))
+    averaged, raw = exp.get_model().eval(), exp.get_model().eval()
+    averaged.load_state_dict(latest["model"])
+    raw.load_state_dict(latest["state"]["raw_model"])
+    key = "backbone.backbone.stem.conv.conv.weight"
+    wanted, other = (fuse(model).state_dict()[key] for model in (averaged, raw))
+    torch.testing.assert_close(seen[-1][key], wanted)
+    assert not torch.allclose(wanted, other, rtol=1e-3)
+
+
+def test_patience_and_the_best_are_resumed(tiny_exp, scripted):
+    aps, seen = scripted
+    aps.extend([0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
+    options = {"max_epoch": 6, "no_aug_epochs": 0, "patience": 3}
+    with pytest.raises(YoloxError, match="interrupted after step 7"):
+        run_training(tiny_exp, stop_after=7, **options)
+    _, result = run_training(tiny_exp, resume=True, **options)
+    assert len(seen) == 4  # a gain, then three without one
+    assert (result.best_ap, result.last_ap) == (0.5, 0.4)
+    assert checkpoint.read(result.folder / "best_ckpt.pth")["start_epoch"] == 1
+
+
+def test_an_epoch_is_evaluated_when_it_is_due(tiny_exp, scripted):
+    aps, seen = scripted
+    aps.extend([0.1] * 4)
+    run_training(tiny_exp, max_epoch=5, no_aug_epochs=1, eval_interval=2)
+    assert len(seen) == 3  # after the epochs 2, 4, and 5, which is the plain and last one
+
+
+def filter_norms(model):
+    convolution = model.get_submodule("backbone.backbone.dark2.0.conv")
+    return convolution.weight.detach().flatten(1).norm(dim=1)
+
+
+def test_balanced_filters_start_a_run_but_do_not_resume_one(tiny_exp, ckpt_of):
+    def prepared(balance, **options):
+        exp = get_exp(exp_file=str(tiny_exp))
+        exp.balance_filters = balance
+        return filter_norms(prepare(exp, RunOptions(batch_size=4, logger="none", **options)).model)
+
+    ones = torch.ones(len(prepared(False)))
+    assert (prepared(False, ckpt=ckpt_of) - ones).abs().max() > 0.1
+    torch.testing.assert_close(prepared(True, ckpt=ckpt_of), ones)
+    assert (prepared(True, ckpt=ckpt_of, resume=True) - ones).abs().max() > 0.1
+
+
+@pytest.fixture
+def ckpt_of(tmp_path, tiny_exp):
+    """A checkpoint of the tiny experiment's model as it is built."""
+    torch.manual_seed(3)
+    path = tmp_path / "start.pth"
+    checkpoint.save(path, {"model": get_exp(exp_file=str(tiny_exp)).get_model().state_dict()})
+    return str(path)
+
+
+def test_buffers_become_their_mean_over_processes(monkeypatch):
+    """Of two processes, of which the other one's statistics are larger by 2."""
+    norm = nn.BatchNorm2d(3)
+    norm.running_mean.fill_(1.0)
+    norm.num_batches_tracked.fill_(5)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
+    monkeypatch.setattr(dist.dist, "all_reduce", lambda total: total.add_(total + 2))
+    dist.average_buffers(norm)
+    assert norm.running_mean.tolist() == [2.0] * 3
+    assert norm.running_var.tolist() == [2.0] * 3
+    assert norm.weight.tolist() == [1.0] * 3
+    assert int(norm.num_batches_tracked) == 5
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_statistics_are_averaged_before_anything_is_saved(tiny_exp, scripted, monkeypatch, within):
+    """At the end of an epoch and within one: model and average hold the processes' mean."""
+
+    def average(model):
+        model.get_buffer("backbone.backbone.stem.conv.bn.running_mean").fill_(42.0)
+
+    monkeypatch.setattr(dist, "average_buffers", average)
+    scripted[0].append(0.5)
+    if within:
+        with pytest.raises(YoloxError, match="interrupted"):
+            run_training(tiny_exp, max_epoch=1, stop_after=2)
+    else:
+        run_training(tiny_exp, max_epoch=1)
+    content = checkpoint.read(tiny_exp.parent / "out" / "tiny" / "latest_ckpt.pth")
+    for state in (content["model"], content["state"]["raw_model"]):
+        assert (state["backbone.backbone.stem.conv.bn.running_mean"] == 42.0).all()
+
+
+class Mixed(nn.Module):
+    """One parameter of each kind, all of them ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+        for parameter in self.parameters():
+            nn.init.ones_(parameter)
+
+
+def steps_of(spec, gradient=1.0, count=2):
+    """How far each parameter moves in each of some steps with a constant gradient, at rate 1."""
+    model = Mixed()
+    optimizer = make_optimizer(model, spec)
+    for group in optimizer.param_groups:
+        group["lr"] = 1.0
+    moves = {name: [] for name, _ in model.named_parameters()}
+    for _ in range(count):
+        before = {name: float(p.detach()) for name, p in model.named_parameters()}
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            moves[name].append(before[name] - float(parameter.detach()))
+    return moves
+
+
+def train_spec(tiny_exp, **options):
+    exp = get_exp(exp_file=str(tiny_exp))
+    for key, value in options.items():
+        setattr(exp, key, value)
+    return exp.train_spec()
+
+
+def test_sgd_looks_ahead(tiny_exp):
+    """Nesterov: g + m * v with v = g, then v = g + m * g (Sutskever 2013)."""
+    moves = steps_of(train_spec(tiny_exp, momentum=0.9, weight_decay=0.0))
+    assert moves["conv.weight"] == pytest.approx([1.9, 2.71])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_only_convolution_weights_decay(tiny_exp, optimizer):
+    spec = train_spec(tiny_exp, optimizer=optimizer, momentum=0.0, weight_decay=0.1)
+    moves = steps_of(spec, gradient=0.0, count=1)
+    assert moves.pop("conv.weight") == pytest.approx([0.1])
+    assert moves == {"conv.bias": [0.0], "norm.weight": [0.0], "norm.bias": [0.0]}
+
+
+def test_adamw_takes_the_momentum(tiny_exp):
+    optimizer = make_optimizer(Mixed(), train_spec(tiny_exp, optimizer="adamw", momentum=0.8))
+    assert optimizer.defaults["betas"] == (0.8, 0.999)
