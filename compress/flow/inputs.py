@@ -22,7 +22,8 @@ from yolox.files import file_hash
 WITHOUT_EFFECT = (
     "data_dir", "train_ann", "train_name", "val_ann", "val_name", "test_ann", "test_name",
     "select_ann", "select_name", "data_num_workers", "exp_name", "output_dir", "teacher",
-    "print_interval", "save_interval", "save_history_ckpt",
+    "print_interval", "save_interval", "save_minutes", "save_history_ckpt", "keep_latest",
+    "data_timeout", "allow_outside",
 )  # fmt: skip
 
 
