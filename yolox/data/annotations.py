@@ -82,57 +82,67 @@ class Entries:
         plain = identifier if isinstance(identifier, int) else shown(identifier)
         self.problems.append(Problem(kind, plain, file_name, detail))
 
+    def _name(self, image: int) -> str:
+        return self.images[image].path.name
+
     def _checked(self, entry: Mapping[str, Any]) -> Annotation | None:
-        identifier, image_id, category = (entry.get(k) for k in ("id", "image_id", "category_id"))
+        identifier, image_id = entry.get("id"), entry.get("image_id")
+        category = entry.get("category_id")
         index = self._index_of.get(plain_id(image_id))
         if index is None:
             detail = f"image_id {shown(image_id)}"
             self.problem("unknown_image", identifier, self.path.name, detail)
             return None
-        file_name = self.images[index].path.name
         label = self._label_of.get(plain_id(category))
         if label is None:
             detail = f"category_id {shown(category)}"
-            self.problem("unknown_category", identifier, file_name, detail)
+            self.problem("unknown_category", identifier, self._name(index), detail)
             return None
         box = finite_box(entry.get("bbox"))
         if box is None:
-            self.problem("bad_box", identifier, file_name, f"bbox {shown(entry.get('bbox'))}")
+            self.problem(
+                "bad_box", identifier, self._name(index), f"bbox {shown(entry.get('bbox'))}"
+            )
             return None
         crowd, area = _flag(entry.get("iscrowd")), _area(entry.get("area"), box)
         if crowd is None:
             detail = f"iscrowd {shown(entry['iscrowd'])} is taken as 0"
-            self.problem("bad_iscrowd", identifier, file_name, detail)
+            self.problem("bad_iscrowd", identifier, self._name(index), detail)
         if area is None:
             detail = f"area {shown(entry['area'])}: that of the box is taken"
-            self.problem("bad_area", identifier, file_name, detail)
+            self.problem("bad_area", identifier, self._name(index), detail)
             area = _area(None, box)
         return Annotation(index, label, box, area or 0.0, bool(crowd), identifier)
 
 
 def plain_id(value: object) -> Identifier | None:
     """An id as a whole number or text; None where it is neither (3.0 is 3, true is none)."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if type(value) is int or isinstance(value, str):  # bool is no id
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def finite_box(box: object) -> Box | None:
     """x, y, width and height of a `bbox` entry, or None where it is not four sensible numbers."""
-    if not isinstance(box, list | tuple) or len(box) != 4 or any(isinstance(v, bool) for v in box):
+    if not isinstance(box, list | tuple) or len(box) != 4 or True in map(_is_flag, box):
         return None
     try:
-        x, y, width, height = (float(value) for value in box)
+        x, y, width, height = map(float, box)
     except (TypeError, ValueError, OverflowError):
         return None
-    sensible = all(abs(value) <= LARGEST_SIDE for value in (x, y, width, height))  # NaN is not
-    return (x, y, width, height) if sensible else None
+    most = LARGEST_SIDE
+    sensible = abs(x) <= most and abs(y) <= most and abs(width) <= most and abs(height) <= most
+    return (x, y, width, height) if sensible else None  # NaN is not sensible
+
+
+def _is_flag(value: object) -> bool:
+    return value is True or value is False
 
 
 def _flag(value: object) -> bool | None:
     """0, 1, false, true, or nothing at all, as a flag; None for every other value."""
-    if value is None:
-        return False
+    if value is None or value is False or value is True:
+        return bool(value)
     return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
@@ -140,7 +150,7 @@ def _area(value: object, box: Box) -> float | None:
     """The area that is stated, or the box's where none is; None where it is no area."""
     if value is None:
         return max(box[2], 0.0) * max(box[3], 0.0)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, int | float) or _is_flag(value):
         return None
     return float(value) if 0 <= value <= LARGEST_SIDE**2 else None
 
