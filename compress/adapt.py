@@ -18,6 +18,7 @@ from compress.flow.job import Workspace, require_input_kept
 from compress.flow.recipe import Recipe
 from compress.flow.student import fitting, load_student
 from compress.prune import job_parser, named_job
+from yolox.cli.arguments import real, whole
 from yolox.cli.common import run
 from yolox.errors import UsageError
 
@@ -28,9 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = job_parser(PROG, str(__doc__))
     parser.add_argument("--dense", help="checkpoint that the other was made from")
-    parser.add_argument("--images", type=int, default=AdaptStep.images, help="to calibrate with")
     parser.add_argument(
-        "--ridge", type=float, default=AdaptStep.ridge, help="draw towards the weights before"
+        "--images", type=whole(), default=AdaptStep.images, help="to calibrate with"
+    )
+    parser.add_argument(
+        "--ridge", type=real(), default=AdaptStep.ridge, help="draw towards the weights before"
     )
     parser.add_argument("--no-fold", action="store_true", help="do not fold constants")
     parser.add_argument("--no-least-squares", action="store_true", help="do not solve weights anew")

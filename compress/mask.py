@@ -11,6 +11,7 @@ from compress.flow.pipeline import compress
 from compress.flow.recipe import Recipe
 from compress.prune import job_parser, named_job
 from compress.scores.weights import CRITERIA
+from yolox.cli.arguments import real
 from yolox.cli.common import run
 from yolox.errors import UsageError
 
@@ -18,7 +19,7 @@ from yolox.errors import UsageError
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = job_parser("compress/mask.py", str(__doc__))
-    parser.add_argument("--share", type=float, default=SHARE, help="share of weights left out")
+    parser.add_argument("--share", type=real(0, 1), default=SHARE, help="share of weights left out")
     parser.add_argument("--criterion", default=MaskStep.criterion, help=", ".join(CRITERIA))
     parser.add_argument("--pattern", default="none", help=", ".join(PATTERNS))
     parser.add_argument(

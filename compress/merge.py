@@ -10,7 +10,8 @@ from loguru import logger
 
 from compress.flow.source import add_architecture, load_trainable, named_architecture
 from compress.structure.merge import VALUE_TYPES, Storage, merge
-from yolox.cli.common import Parser, run
+from yolox.cli.arguments import Parser, require_writable_folder
+from yolox.cli.common import run
 from yolox.engine import checkpoint
 from yolox.ops.sparse import ENCODINGS
 
@@ -24,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for merged.pth")
     add_architecture(parser)
     args = parser.parse(argv)
+    require_writable_folder("--out", args.out)
     content, model = load_trainable(args.ckpt, named_architecture(args))
     if not content.get("masks"):
         logger.warning(

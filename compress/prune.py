@@ -16,7 +16,8 @@ from compress.flow.job import STAGES, Job
 from compress.flow.pipeline import compress
 from compress.flow.recipe import Recipe, half_the_model, load_recipe, with_overrides
 from yolox.backends import BACKENDS
-from yolox.cli.common import Parser, add_experiment, load_experiment, run
+from yolox.cli.arguments import Parser, real, require_writable_folder, whole
+from yolox.cli.common import add_experiment, load_experiment, run
 from yolox.engine.launch import pick_device
 from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
@@ -28,10 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = job_parser("yolox compress", str(__doc__))
     parser.add_argument("--recipe", help="YAML file (configs/*.yaml)")
-    parser.add_argument("--share", type=float, help="mask this share of the weights")
+    parser.add_argument("--share", type=real(0, 1), help="mask this share of weights")
     for key in BUDGETS:
         what = "milliseconds" if key == "latency_ms" else "share of dense that may be left"
-        parser.add_argument(f"--{key.replace('_', '-')}", type=float, help=f"budget: {what}")
+        parser.add_argument(f"--{key.replace('_', '-')}", type=real(), help=f"budget: {what}")
     parser.add_argument("--until", default=STAGES[-1], choices=STAGES, help="last stage to run")
     parser.add_argument(
         "--from", dest="start", choices=STAGES, help="do this stage and the later ones anew"
@@ -43,21 +44,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--no-recover", action="store_true", help="leave the recipe's tuning out")
     parser.add_argument("--no-eval", action="store_true", help="measure size and speed, not AP")
-    parser.add_argument("-b", "--batch-size", type=int, default=16, help="of the fine-tune")
+    parser.add_argument(
+        "-b", "--batch-size", type=whole(1, "MAX_BATCH"), default=16, help="of the fine-tune"
+    )
     parser.add_argument("--fp16", action="store_true", help="of the fine-tune")
     parser.add_argument("--bf16", action="store_true", help="of the fine-tune")
     parser.add_argument(
         "--backends", default=MEASURED, help="to measure latency with, separated by commas, or none"
     )
     parser.add_argument(
-        "--resamples",
-        type=int,
-        default=200,
+        "--resamples", type=whole(0), default=200,
         help="random parts of the images, for AP's intervals (0: none)",
     )  # fmt: skip
     args = parser.parse(argv)
-    if args.resamples < 0:
-        raise UsageError(f"--resamples {args.resamples} is negative")
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
     recipe = with_overrides(recipe, args.share, _budgets(args), not args.no_recover)
     job = named_job(args, recipe)
@@ -93,6 +92,7 @@ def job_parser(prog: str, description: str) -> Parser:
 def named_job(args: Namespace, recipe: Recipe) -> Job:
     """The job that `job_parser`'s arguments name."""
     exp = load_experiment(args, args.ckpt)
+    require_writable_folder("--out", args.out)
     options = RunOptions(device=pick_device(args.device))
     return Job(args.ckpt, exp, recipe, Path(args.out), options, calibration=args.calibration)
 

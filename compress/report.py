@@ -1,11 +1,11 @@
 """Print the table of a report: `python compress/report.py DIR/report.json`."""
 
 import sys
-from pathlib import Path
 
 from compress.flow.measure import Stage
 from compress.flow.report import stage_table
-from yolox.cli.common import Parser, run
+from yolox.cli.arguments import Parser, path
+from yolox.cli.common import run
 from yolox.data.coco import load_json
 from yolox.errors import DataError
 
@@ -13,7 +13,7 @@ from yolox.errors import DataError
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = Parser("compress/report.py", description=__doc__)
-    parser.add_argument("report", type=Path)
+    parser.add_argument("report", type=path)
     args = parser.parse(argv)
     try:
         content = load_json(args.report)

@@ -16,6 +16,7 @@ from compress.flow.recipe import Recipe
 from compress.flow.sensitivity import METRICS, RATIOS, SensitivityStep, measured_curves
 from compress.prune import job_parser, named_job
 from compress.structure.groups import find_groups
+from yolox.cli.arguments import real, whole
 from yolox.cli.common import run
 from yolox.errors import UsageError
 
@@ -25,10 +26,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = job_parser("compress/sensitivity.py", str(__doc__))
     parser.add_argument("--metric", default=SensitivityStep.metric, help=", ".join(METRICS))
     parser.add_argument(
-        "--ratios", nargs="+", type=float, default=list(RATIOS), help="shares of units removed"
+        "--ratios",
+        nargs="+",
+        type=real(0, 1),
+        default=list(RATIOS),
+        help="shares of units removed",
     )
     parser.add_argument(
-        "--images", type=int, default=SensitivityStep.images, help="to measure the loss on"
+        "--images", type=whole(), default=SensitivityStep.images, help="to measure the loss on"
     )
     parser.add_argument("--exclude", nargs="*", default=[], help="words in names to leave alone")
     args = parser.parse(argv)

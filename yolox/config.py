@@ -4,6 +4,7 @@ A spec is made once, where a value enters (an experiment, a checkpoint), and is 
 Everything below takes single values out of it; no spec object enters a model.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
@@ -115,8 +116,7 @@ class LossSpec:
     def __post_init__(self) -> None:
         one_of("iou_loss", self.iou_loss, IOU_LOSSES)
         _require(
-            0 < self.iou_weight <= MOST,
-            f"iou_weight {self.iou_weight} is not between 0 and {MOST:,}",
+            0 < self.iou_weight < math.inf, f"iou_weight {self.iou_weight} is not a positive number"
         )
 
 
@@ -253,7 +253,7 @@ class TrainSpec:
         )  # fmt: skip
         for key in ("basic_lr_per_img", "ema_warmup"):
             value = getattr(self, key)
-            _require(0 < value <= MOST, f"{key} {value} is not between 0 and {MOST:,}")
+            _require(0 < value < math.inf, f"{key} {value} is not a positive number")
         _require(self.seed >= 0, f"seed {self.seed} is negative")
         _require(0 <= self.guard_share <= 1, f"guard_share {self.guard_share} is no share")
         _require(

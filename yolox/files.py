@@ -60,6 +60,14 @@ def open_regular(path: str | Path) -> BinaryIO:
     return os.fdopen(number, "rb")
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a path is a file, also for names that no file can have."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long, or with NUL in it
+        return False
+
+
 def remove_partials(folder: Path) -> list[Path]:
     """Delete what killed processes left half written in a folder; returns what was deleted."""
     found = sorted(folder.glob(f".*{PARTIAL}")) if folder.is_dir() else []

@@ -12,7 +12,9 @@ from compress.choose.plan import BUDGETS, PruneStep
 from compress.fit.adapt import AdaptStep
 from compress.structure.merge import Storage
 from yolox.config import from_dict, nearest
+from yolox.config_text import read_text
 from yolox.errors import UsageError
+from yolox.values import shown
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,13 @@ def half_the_model() -> Recipe:
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe. Raises UsageError naming the file and what is wrong in it."""
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"recipe {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"recipe {path}: not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+    content = _read_yaml(Path(path))
     if not isinstance(content, dict):
         raise UsageError(f"recipe {path}: expected keys and values at the top")
     known = [*SECTIONS, "recover"]
     for key, value in content.items():
         if key not in known:
-            raise UsageError(f"recipe {path}: unknown key {key!r}{nearest(key, known)}")
+            raise UsageError(f"recipe {path}: unknown key {shown(key)}{nearest(key, known)}")
         if not isinstance(value, dict) and not (key == "adapt" and value is None):
             raise UsageError(f"recipe {path}: {key} has no keys and values")
     parts: dict[str, Any] = {
@@ -77,6 +71,30 @@ def load_recipe(path: str | Path) -> Recipe:
     if "adapt" in content and content["adapt"] is None:
         parts["adapt"] = None
     return _checked(lambda: Recipe(recover=content.get("recover", {}), **parts), f"recipe {path}")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, with which a few lines state gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Part of reading. Raises YAMLError at an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+
+# Beside YAMLError: what dates, numbers and tags raise, and nesting that is too deep.
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def _read_yaml(path: Path) -> Any:
+    """Raises UsageError naming the file and what is wrong in it."""
+    text = read_text(path, "recipe")
+    try:
+        return yaml.load(text, Loader=_PlainLoader)
+    except _NOT_YAML as error:
+        words = " ".join(str(error).split())
+        raise UsageError(f"recipe {path}: not valid YAML: {words:.300}") from error
 
 
 def with_overrides(

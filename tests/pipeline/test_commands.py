@@ -113,7 +113,7 @@ def test_misspelt_option(tiny_exp, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-d", "0"], "--devices 0 is not positive"),
+        (["-d", "0"], "-d/--devices: 0 is less than 1"),
         (["--no-such-flag"], "--no-such-flag"),
         (["--num_machines", "2"], "--num_machines needs --dist-url"),
         (["--device", "cuda:77"], "cuda:77"),

@@ -279,7 +279,7 @@ def test_other_data_is_noticed(ckpt, tmp_path, capsys, out_dir):
     [
         (["--until", "mask"], "the recipe has none of the stages up to there"),
         (["--from", "merge", "--until", "plan"], "--from merge comes after --until plan"),
-        (["--resamples", "-5"], "--resamples -5 is negative"),
+        (["--resamples", "-5"], "--resamples: -5 is less than 0"),
         (["--recipe", "prune: {1: 2}"], "unknown key 1"),
         (["--recipe", "mask: {criterion: 5}"], "criterion 5 is none of"),
         (["--recipe", "prune: {params: 0.5}\nrecover: {5: 3, max_epoch: 1}"], "unknown option 5"),

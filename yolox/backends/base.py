@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yolox.config import MOST, from_dict
 from yolox.data.augment import PAD_VALUE
 from yolox.errors import ModelError, UsageError
 from yolox.ops.points import decode_raw
@@ -65,6 +66,12 @@ class ModelInfo:
             raise ValueError(f"output {self.output!r} is none of {', '.join(OUTPUTS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        sizes = (self.num_classes, *self.strides, *(self.size_hw or ()), self.batch or 1)
+        if not self.strides or not all(1 <= size <= MOST for size in sizes):
+            raise ValueError(f"classes, strides, size or batch are impossible: {sizes}")
+        for key, values in (("class_names", self.class_names), ("category_ids", self.category_ids)):
+            if values is not None and len(values) != self.num_classes:
+                raise ValueError(f"{len(values)} {key}, {self.num_classes} classes")
 
     @property
     def divisor(self) -> int:
@@ -90,12 +97,10 @@ class ModelInfo:
             )
         try:
             values = {key: json.loads(value) for key, value in found.items()}
-            ready: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-            }
-            return cls(**ready)
-        except (TypeError, ValueError) as error:
+            info: ModelInfo = from_dict(cls, values, "yolox")
+        except (UsageError, ValueError, RecursionError) as error:
             raise ModelError(f"model {path}: metadata is damaged: {error}") from error
+        return info
 
 
 class Backend(ABC):
@@ -124,9 +129,21 @@ class FileBackend(Backend):
     """An exported file in its runtime: sizes, batches and raw predictions are dealt with here."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> predictions, decoded where the file's are raw."""
+        """[B, 3, H, W] -> predictions, decoded where the file's are raw.
+
+        Raises ModelError where the runtime stops, or the file gives something else.
+        """
         check_images(images, self.info)
-        output = in_batches(self._run, images.float(), self.info.batch)
+        try:
+            output = in_batches(self._run, images.float(), self.info.batch)
+        except Exception as error:  # runtimes raise classes of their own
+            raise ModelError(f"{self.name} cannot run this model: {first_line(error)}") from error
+        values = 6 if self.info.output == "detections" else 5 + self.info.num_classes
+        if output.dim() != 3 or len(output) != len(images) or output.shape[2] != values:
+            raise ModelError(
+                f"the model gives {tuple(output.shape)}, not [{len(images)}, any, {values}]: "
+                "its file is damaged, or its metadata are another model's"
+            )
         if self.info.output == "raw":
             output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
         return output
@@ -134,6 +151,12 @@ class FileBackend(Backend):
     @abstractmethod
     def _run(self, images: Tensor) -> Tensor:
         """What the file gives for one batch of float images."""
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of a runtime's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{lines[0] if lines else type(error).__name__:.300}"
 
 
 def require_extra(module: str, backend: str) -> Any:

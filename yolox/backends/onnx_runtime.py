@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolox.backends.base import FileBackend, ModelInfo, require_extra
+from yolox.backends.base import FileBackend, ModelInfo, first_line, require_extra
 from yolox.errors import ModelError, UsageError
+from yolox.files import is_file
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -37,7 +38,10 @@ class OnnxRuntimeBackend(FileBackend):
         )
         self.precision = self.info.precision
         self._provider = provider
-        self._input = self._session.get_inputs()[0].name
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelError(f"model {path} has {len(inputs)} inputs: it is not a detector")
+        self._input = inputs[0].name
 
     @property
     def device(self) -> str:
@@ -59,14 +63,14 @@ def open_session(path: str | Path, threads: int = 0, provider: str = PROVIDER) -
 
     Raises ModelError where the file is absent or not ONNX, UsageError for an absent provider.
     """
-    if not Path(path).is_file():
+    if not is_file(path):
         raise ModelError(f"model {path} does not exist")
     try:
         return make_session(str(path), threads, provider)
     except UsageError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"model {path} cannot be opened by ONNX Runtime: {reason}") from error
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from yolox.backends.base import FileBackend, ModelInfo, require_extra
 from yolox.errors import ModelError, UsageError
+from yolox.files import is_file
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 METADATA = "yolox"  # the section of an .xml file's runtime information
@@ -48,7 +49,9 @@ class OpenVinoBackend(FileBackend):
         try:
             self._model = core.compile_model(model, device, settings)
         except RuntimeError as error:
-            raise UsageError(f"OpenVINO on {device}: {_reason(error)}") from error
+            raise ModelError(
+                f"model {path} cannot be run by OpenVINO on {device}: {_reason(error)}"
+            ) from error
         self._require_precision()
 
     def _require_precision(self) -> None:
@@ -74,11 +77,12 @@ class OpenVinoBackend(FileBackend):
 
 def read_model(core: Any, path: str | Path) -> Any:
     """An ov.Model. Raises ModelError where the file is absent or cannot be read."""
-    if not Path(path).is_file():
-        raise ModelError(f"model {path} does not exist")
+    for part in (Path(path), Path(path).with_suffix(".bin")):
+        if not is_file(part) and (part == Path(path) or Path(path).suffix == ".xml"):
+            raise ModelError(f"model {part} does not exist")
     try:
         return core.read_model(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # also names that are not UTF-8
         raise ModelError(f"model {path} cannot be read by OpenVINO: {_reason(error)}") from error
 
 
@@ -113,7 +117,11 @@ def read_info(path: str | Path) -> ModelInfo:
 def _metadata(model: Any, path: str | Path) -> dict[str, str]:
     if Path(path).suffix == ".onnx":
         onnx = require_extra("onnx", "openvino")
-        content = onnx.load(str(path), load_external_data=False)
+        try:
+            content = onnx.load(str(path), load_external_data=False)
+        except Exception as error:
+            reason = type(error).__name__
+            raise ModelError(f"model {path} is not an ONNX file: {reason}") from error
         return {item.key: item.value for item in content.metadata_props}
     if not model.has_rt_info([METADATA]):
         return {}

@@ -18,7 +18,8 @@ from yolox.benchmark.prepare import prepare
 from yolox.benchmark.report import pareto, table, write_rows
 from yolox.benchmark.rounds import Row, measure, order_of
 from yolox.benchmark.worker import open_order
-from yolox.cli.common import INTERRUPTED, Parser, load_experiment
+from yolox.cli.arguments import Parser, require_writable, require_writable_folder, whole
+from yolox.cli.common import INTERRUPTED, load_experiment
 from yolox.data.coco import CocoDataset
 from yolox.engine.launch import pick_device
 from yolox.errors import UsageError, YoloxError
@@ -34,11 +35,15 @@ def make_parser() -> Parser:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY VALUE", dest="opts")
     parser.add_argument("--backend", nargs="+", help="one or several (default: each file's own)")
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="fp32 bf16 fp16 int8")
-    parser.add_argument("--batch-size", "-b", nargs="+", type=int, default=[1])
-    parser.add_argument("--size", nargs="+", type=int, help="square sizes (default: each its own)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--at-once", type=int, default=6, help="processes in memory together")
+    parser.add_argument("--batch-size", "-b", nargs="+", type=whole(1, "MAX_BATCH"), default=[1])
+    parser.add_argument(
+        "--size", nargs="+", type=whole(), help="square sizes (default: each its own)"
+    )
+    parser.add_argument("--threads", type=whole(1, "MAX_THREADS"), default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=whole(), default=20)
+    parser.add_argument(
+        "--at-once", type=whole(2, "MAX_PROCESSES"), default=6, help="processes in memory together"
+    )
     parser.add_argument("--device", help="of the torch backends")
     parser.add_argument("--calibration", help="folder of images for int8 of checkpoints")
     parser.add_argument("--ap", action="store_true", help="evaluate each case, too")
@@ -50,11 +55,12 @@ def make_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
-    args = make_parser().parse_args(argv)  # no KEY VALUE pairs: models stand in their place
+    args = make_parser().parse(argv, pairs=False)  # models stand in their place
     if args.picture and not args.ap:
         raise UsageError("--picture needs --ap")
-    if args.at_once < 2:
-        raise UsageError(f"--at-once {args.at_once} is less than 2")
+    require_writable({"--json": args.json_file, "--picture": args.picture})
+    if args.work:
+        require_writable_folder("--work", args.work)
     plan = Plan(args.backend, args.precision, args.batch_size, args.threads, args.rounds)
     models = _models(args)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,14 +1,14 @@
 """What the commands share: exit codes, naming an experiment, starting workers."""
 
 import argparse
-import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from loguru import logger
 
+from yolox.cli.arguments import real, whole
 from yolox.data.loader import dead_worker
 from yolox.engine.launch import TIMEOUT_MINUTES, JobSize, pick_device
 from yolox.engine.log import set_up_log
@@ -27,8 +27,14 @@ def run(main: Main, argv: list[str] | None = None) -> int:
     try:
         return main(argv)
     except YoloxError as error:
-        logger.error("{}", error)
+        logger.error("{}", one_line(error))
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            traceback.print_exc(file=sys.stderr)
+        else:  # a disk that is full, a file that was there a moment ago
+            logger.error("{}", one_line(f"{error.filename}: {error.strerror}"))
+        return YoloxError.exit_code
     except KeyboardInterrupt:
         logger.error("interrupted")
         return INTERRUPTED
@@ -44,16 +50,10 @@ def run(main: Main, argv: list[str] | None = None) -> int:
         return 1
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are ours: one line, exit code 2."""
-
-    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse, with KEY VALUE pairs anywhere among the flags. Raises UsageError."""
-        return self.parse_intermixed_args(argv)
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Raises UsageError."""
-        raise UsageError(f"{self.prog}: {message}")
+def one_line(message: object) -> str:
+    """A message in one line of valid Unicode."""
+    text = " ".join(str(message).split("\n"))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -66,14 +66,17 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def add_job(parser: argparse.ArgumentParser) -> None:
     """-d, machines and where they meet, and the device."""
-    parser.add_argument("-d", "--devices", type=int, default=1, help="processes on this machine")
+    parser.add_argument(
+        "-d", "--devices", type=whole(1, "MAX_PROCESSES"), default=1,
+        help="processes on this machine",
+    )  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the best there is)")
-    parser.add_argument("--num_machines", type=int, default=1)
-    parser.add_argument("--machine_rank", type=int, default=0)
+    parser.add_argument("--num_machines", type=whole(), default=1)
+    parser.add_argument("--machine_rank", type=whole(0), default=0)
     parser.add_argument("--dist-url", help="tcp://HOST:PORT of machine 0")
     parser.add_argument("--dist-backend", default="auto", choices=["auto", "nccl", "gloo"])
     parser.add_argument(
-        "--dist-timeout", type=float, default=TIMEOUT_MINUTES, metavar="MINUTES",
+        "--dist-timeout", type=real(0.001), default=TIMEOUT_MINUTES, metavar="MINUTES",
         help="the job ends where a process waits longer for the others (default: %(default)g)",
     )  # fmt: skip
 
@@ -87,7 +90,10 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         "--fp16", action="store_true", help="fp16 (bf16 on the CPU, but for onnxruntime)"
     )
     parser.add_argument("--bf16", action="store_true", help="bf16")
-    parser.add_argument("--threads", type=int, default=0, help="of the runtime (default: its own)")
+    parser.add_argument(
+        "--threads", type=whole(0, "MAX_THREADS"), default=0,
+        help="of the runtime (default: its own)",
+    )  # fmt: skip
     parser.add_argument(
         "--provider", default="CPUExecutionProvider",
         help="of ONNX Runtime: CUDAExecutionProvider, TensorrtExecutionProvider, ...",
@@ -131,10 +137,6 @@ def set_test_size(exp: Exp, tsize: int | None) -> None:
 
 def job_size(args: argparse.Namespace) -> JobSize:
     """Processes and machines of a job."""
-    if args.devices < 1:
-        raise UsageError(f"--devices {args.devices} is not positive")
-    if not 0 < args.dist_timeout < math.inf:
-        raise UsageError(f"--dist-timeout {args.dist_timeout} is not a positive number of minutes")
     return JobSize(args.devices, args.num_machines, args.machine_rank, args.dist_url)
 
 

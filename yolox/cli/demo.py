@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 from loguru import logger
 
+from yolox.cli.arguments import Parser, real, require_writable_folder, whole
 from yolox.cli.common import (
     INTERRUPTED,
-    Parser,
     add_experiment,
     add_runtime,
     load_experiment,
@@ -37,17 +37,19 @@ def make_parser() -> Parser:
     parser.add_argument("demo", choices=["image", "video", "webcam"])
     parser.add_argument("-c", "--ckpt", help="checkpoint or exported file")
     parser.add_argument("--path", help="image, folder of images, or video")
-    parser.add_argument("--camid", type=int, default=0, help="number of the camera")
+    parser.add_argument("--camid", type=whole(0), default=0, help="number of the camera")
     parser.add_argument("--out", help="folder for the pictures (default: <output_dir>/<exp>/demo)")
-    parser.add_argument("--limit", type=int, default=0, help="images at the most (0: all)")
+    parser.add_argument("--limit", type=whole(0), default=0, help="images at the most (0: all)")
     parser.add_argument(
         "--save_result", action="store_true", help="webcam: save a video; others always save"
     )
     parser.add_argument("--show", action="store_true", help="show frames in a window too")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
-    parser.add_argument("--conf", type=float, default=0.3, help="score threshold")
-    parser.add_argument("--nms", type=float, default=0.3, help="IoU threshold, over all classes")
-    parser.add_argument("--tsize", type=int, help="test at this square size")
+    parser.add_argument("--conf", type=real(0, 1), default=0.3, help="score threshold")
+    parser.add_argument(
+        "--nms", type=real(0, 1), default=0.3, help="IoU threshold, over all classes"
+    )
+    parser.add_argument("--tsize", type=whole(), help="test at this square size")
     parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
     parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
     add_runtime(parser)
@@ -62,8 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     set_test_size(exp, args.tsize)
     if args.demo != "webcam" and not args.path:
         raise UsageError(f"{args.demo} needs --path")
-    annotate = _annotator(args, exp)
     folder = Path(args.out) if args.out else Path(exp.output_dir) / exp.exp_name / "demo"
+    require_writable_folder("--out", folder)
+    annotate = _annotator(args, exp)
     if args.demo == "image":
         return _images(Path(args.path), args.limit, folder, annotate)
     source = args.camid if args.demo == "webcam" else str(args.path)

@@ -7,17 +7,17 @@ answer: the framework, the parameter count (values that are not zero), then COCO
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
 from tabulate import tabulate
 
 from yolox.backends import BACKENDS, PRECISIONS, ModelInfo
 from yolox.backends.onnx_runtime import PROVIDER
-from yolox.cli.common import Parser
+from yolox.cli.arguments import Parser, path, require_writable
 from yolox.config import EvalSpec, from_dict
+from yolox.config_text import read_json
 from yolox.data.class_order import require_same_order
-from yolox.data.coco import CocoDataset, load_json
+from yolox.data.coco import CocoDataset
 from yolox.data.coco_classes import category_ids
 from yolox.data.folder import ImageFolder, find_images
 from yolox.data.image import header_size
@@ -33,11 +33,12 @@ from yolox.eval.predict import (
     square_batches,
 )
 from yolox.eval.report import metrics_table
-from yolox.exp import get_exp
+from yolox.exp import Exp, get_exp
 from yolox.exp.options import option_types, parse_pairs
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Runtime, open_model
 from yolox.files import write_json
+from yolox.limits import over_limit
 from yolox.models.complexity import count_nonzero
 
 
@@ -46,7 +47,8 @@ class DeployConfig:
     """Every key a configuration may have; `checkpoint` and `images` must be there.
 
     checkpoint: one the toolkit or YOLOX wrote, or an exported file (.onnx, .xml).
-    exp: name or file of the experiment, for checkpoints that do not state their architecture.
+    exp: name of a shipped experiment, for checkpoints that do not state their architecture. A file
+    of your own is named on the command line (-f): no configuration makes code run.
     allow_outside: annotations may name images outside the folder `images`.
     size: (height, width) that images are scaled to fit; conf, nms and the keys after them are
     those of `EvalSpec`. Paths are relative to the working directory.
@@ -82,8 +84,21 @@ class DeployConfig:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(f"backend {self.backend!r} is none of {', '.join(BACKENDS)}")
-        if self.batch_size < 1 or self.workers < 0:
-            raise ValueError(f"batch_size {self.batch_size}, workers {self.workers}: too small")
+        if self.batch_size < 1 or self.workers < 0 or self.threads < 0:
+            raise ValueError(
+                f"batch_size {self.batch_size}, workers {self.workers}, threads {self.threads}: "
+                "too small"
+            )
+        if "" in (self.checkpoint, self.images, self.answer):
+            raise ValueError("checkpoint, images or answer is empty")
+        height, width = self.size
+        for key, value, name in (
+            ("batch_size", self.batch_size, "MAX_BATCH"), ("workers", self.workers, "MAX_WORKERS"),
+            ("threads", self.threads, "MAX_THREADS"), ("size", height * width, "MAX_IMAGE_PIXELS"),
+        ):  # fmt: skip
+            reason = over_limit(name, value)
+            if reason:
+                raise ValueError(f"{key} {reason}")
 
     def eval_spec(self) -> EvalSpec:
         """The part that says how predictions become detections."""
@@ -92,10 +107,7 @@ class DeployConfig:
 
 def load_config(path: Path, overrides: list[str]) -> DeployConfig:
     """Read a configuration strictly. Raises UsageError naming the file, the key and the value."""
-    try:
-        values = load_json(path)
-    except DataError as error:
-        raise UsageError(f"configuration {path}: {error}") from error
+    values = read_json(path, "configuration")
     config: DeployConfig = from_dict(DeployConfig, values, f"configuration {path}")
     changed = {**vars(config), **parse_pairs(overrides, option_types(config))}
     config = from_dict(DeployConfig, changed, f"configuration {path}")
@@ -109,17 +121,22 @@ def load_config(path: Path, overrides: list[str]) -> DeployConfig:
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = Parser("main.py", description=__doc__)
-    parser.add_argument("--config", required=True, help="JSON configuration")
+    parser.add_argument("--config", type=path, required=True, help="JSON configuration")
+    parser.add_argument("-f", "--exp_file", help="experiment file, in the place of exp")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys to override")
     args = parser.parse(argv)
-    deploy(load_config(Path(args.config), args.opts))
+    deploy(load_config(args.config, args.opts), args.exp_file)
     return 0
 
 
-def deploy(config: DeployConfig) -> None:
-    """The whole run; prints what it measured. Raises DataError, ModelError or UsageError."""
+def deploy(config: DeployConfig, exp_file: str | None = None) -> None:
+    """The whole run; prints what it measured. Raises DataError, ModelError or UsageError.
+
+    exp_file: an experiment file, which is run.
+    """
+    require_writable({"answer": config.answer})
     clock = time.perf_counter()
-    exp = _experiment(config.exp)
+    exp = _experiment(config.exp, exp_file)
     runtime = Runtime(
         config.backend, config.precision, pick_device(config.device), config.threads,
         config.provider,
@@ -183,10 +200,10 @@ def _check_size(config: DeployConfig, info: ModelInfo) -> None:
         )
 
 
-def _experiment(name: str | None) -> Any:
-    if name is None:
-        return None
-    return get_exp(exp_file=name) if name.endswith(".py") else get_exp(exp_name=name)
+def _experiment(name: str | None, file: str | None) -> Exp | None:
+    if file is not None:
+        return get_exp(exp_file=file)
+    return get_exp(exp_name=name) if name is not None else None
 
 
 def _images(config: DeployConfig, info: ModelInfo) -> tuple[ImageFolder, CocoDataset | None]:

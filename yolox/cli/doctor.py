@@ -1,10 +1,8 @@
 """`yolox doctor`: check a data set and say what is wrong with it."""
 
-from pathlib import Path
-
 import numpy as np
 
-from yolox.cli.common import Parser
+from yolox.cli.arguments import Parser, path, require_writable, seed
 from yolox.data.coco import CocoDataset
 from yolox.data.doctor import draw_targets, examine, format_report, report_json
 from yolox.errors import DataError
@@ -14,6 +12,7 @@ from yolox.files import write_json
 def main(argv: list[str] | None = None) -> int:
     """Print the report. Raises DataError where training on the data set would stop."""
     args = make_parser().parse(argv)
+    require_writable({"--report": args.report, "--page": args.page})
     report = examine(args.data, args.json, args.name, args.allow_outside)
     print(format_report(report))
     if args.report is not None:
@@ -33,11 +32,11 @@ def main(argv: list[str] | None = None) -> int:
 def make_parser() -> Parser:
     """The flags of the command."""
     parser = Parser("yolox doctor", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data folder")
+    parser.add_argument("--data", type=path, required=True, metavar="DIR", help="data folder")
     parser.add_argument("--json", required=True, metavar="FILE", help="in DIR/annotations")
     parser.add_argument("--name", required=True, metavar="SUBFOLDER", help="of the images")
     parser.add_argument("--allow-outside", action="store_true", help="read images outside DIR, too")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write it as JSON")
-    parser.add_argument("--page", type=Path, metavar="FILE.jpg", help="draw 16 images with boxes")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    parser.add_argument("--report", type=path, metavar="FILE.json", help="also write it as JSON")
+    parser.add_argument("--page", type=path, metavar="FILE.jpg", help="draw 16 images with boxes")
+    parser.add_argument("--seed", type=seed, default=0, help="of the choice of images")
     return parser

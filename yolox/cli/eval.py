@@ -8,8 +8,8 @@ import torch
 from loguru import logger
 
 from yolox import dist
+from yolox.cli.arguments import Parser, real, require_writable, seed, whole
 from yolox.cli.common import (
-    Parser,
     add_experiment,
     add_job,
     add_runtime,
@@ -40,10 +40,12 @@ def make_parser() -> Parser:
     parser.add_argument(
         "-c", "--ckpt", help="checkpoint or exported file (default: the experiment's best_ckpt.pth)"
     )
-    parser.add_argument("-b", "--batch-size", type=int, default=64, help="over all devices")
-    parser.add_argument("--conf", type=float, help="score threshold")
-    parser.add_argument("--nms", type=float, help="IoU threshold")
-    parser.add_argument("--tsize", type=int, help="test at this square size")
+    parser.add_argument(
+        "-b", "--batch-size", type=whole(1, "MAX_BATCH"), default=64, help="over all devices"
+    )
+    parser.add_argument("--conf", type=real(0, 1), help="score threshold")
+    parser.add_argument("--nms", type=real(0, 1), help="IoU threshold")
+    parser.add_argument("--tsize", type=whole(), help="test at this square size")
     parser.add_argument("--fuse", action="store_true", help="as always: batch norm is folded in")
     parser.add_argument("--no-fuse", action="store_true", help="keep batch norm layers")
     parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
@@ -55,9 +57,10 @@ def make_parser() -> Parser:
         "--interval", action="store_true", help="AP's 95 %% interval over images, in --json, too"
     )
     parser.add_argument(
-        "--resamples", type=int, default=SUBSETS, help="random halves of the images for --interval"
-    )
-    parser.add_argument("--seed", type=int, help="seed of torch")
+        "--resamples", type=whole(1), default=SUBSETS,
+        help="random halves of the images for --interval",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=seed, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
     parser.add_argument("--results", help="write the detections to this file (COCO results)")
     add_runtime(parser)
@@ -73,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     size = job_size(args)
     if needs_launch(size):
         return launch(["-m", "yolox.cli", "eval", *(sys.argv[1:] if argv is None else argv)], size)
+    require_writable({"--json": args.json_file, "--results": args.results})
     device = pick_device(args.device)
     if args.seed is not None:
         torch.manual_seed(args.seed)

@@ -8,8 +8,8 @@ is 5 and the file is kept as `NAME.rejected.onnx`, not under the name asked for.
 from argparse import Namespace
 from pathlib import Path
 
+from yolox.cli.arguments import Parser, real, require_writable, whole
 from yolox.cli.common import (
-    Parser,
     add_experiment,
     load_experiment,
     named_checkpoint,
@@ -32,13 +32,13 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--input", default=INPUT, help="name of the input")
     parser.add_argument("--output", default=OUTPUT, help="name of the output")
-    parser.add_argument("-o", "--opset", type=int, default=OPSET)
-    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("-o", "--opset", type=whole(), default=OPSET)
+    parser.add_argument("--batch-size", type=whole(), default=1)
     parser.add_argument("--dynamic", action="store_true", help="any batch size")
     parser.add_argument(
         "--dynamic-size", action="store_true", help="any batch size, any image size"
     )
-    parser.add_argument("--tsize", type=int, help="export for this square size")
+    parser.add_argument("--tsize", type=whole(), help="export for this square size")
     parser.add_argument("--decode_in_inference", action="store_true", help="boxes in pixels")
     parser.add_argument("--no-onnxsim", action="store_true", help="as always: nothing to simplify")
     parser.add_argument("--fp16", action="store_true", help="weights and arithmetic in fp16")
@@ -53,9 +53,9 @@ def make_parser() -> Parser:
 
 def _add_nms(parser: Parser) -> None:
     parser.add_argument("--nms", action="store_true", help="suppression in the graph (ONNX only)")
-    parser.add_argument("--conf", type=float, default=0.01, help="score threshold of --nms")
-    parser.add_argument("--iou", type=float, default=0.65, help="IoU threshold of --nms")
-    parser.add_argument("--max-detections", type=int, default=300, help="per image, of --nms")
+    parser.add_argument("--conf", type=real(0, 1), default=0.01, help="score threshold of --nms")
+    parser.add_argument("--iou", type=real(0, 1), default=0.65, help="IoU threshold of --nms")
+    parser.add_argument("--max-detections", type=whole(), default=300, help="per image, of --nms")
     parser.add_argument("--class-agnostic", action="store_true", help="--nms over all classes")
     parser.add_argument(
         "--multi-class", action="store_true", help="--nms on every class of a point"
@@ -67,9 +67,9 @@ def _add_int8(parser: Parser) -> None:
     parser.add_argument(
         "--calibration", help="folder of images (default: the experiment's training images)"
     )
-    parser.add_argument("--calibration-images", type=int, default=64, help="how many to use")
+    parser.add_argument("--calibration-images", type=whole(), default=64, help="how many to use")
     parser.add_argument(
-        "--max-drop", type=float,
+        "--max-drop", type=real(0, 1),
         help="AP that --int8 may cost: sensitive layers stay float until it holds",
     )  # fmt: skip
 
@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     except ValueError as error:
         raise UsageError(f"export: {error}") from error
+    require_writable({"--output-name": job.target, "--json": args.json_file})
     facts = export(job)
     if args.json_file:
         write_json(Path(args.json_file), facts, indent=2)

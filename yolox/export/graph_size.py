@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from yolox.backends.base import require_extra
-from yolox.backends.open_vino import shared_core
+from yolox.backends.base import first_line, require_extra
+from yolox.backends.open_vino import read_model, shared_core
 from yolox.errors import ModelError
 from yolox.models.complexity import Complexity
 
@@ -25,9 +25,14 @@ def graph_size(path: str | Path, size_hw: tuple[int, int]) -> Complexity:
         return _vino_size(path)
     onnx = require_extra("onnx", "onnx")
     try:
-        content = onnx.load(str(path))
+        return _onnx_size(onnx, onnx.load(str(path)), size_hw)
     except Exception as error:
-        raise ModelError(f"model {path} is not an ONNX file: {type(error).__name__}") from error
+        raise ModelError(
+            f"model {path} is damaged, or no ONNX file: {type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def _onnx_size(onnx: Any, content: Any, size_hw: tuple[int, int]) -> Complexity:
     shapes = _shapes(onnx, content, size_hw)
     values = {item.name: onnx.numpy_helper.to_array(item) for item in content.graph.initializer}
     producer = {name: node for node in content.graph.node for name in node.output}
@@ -82,7 +87,7 @@ def _shapes(onnx: Any, content: Any, size_hw: tuple[int, int]) -> dict[str, list
 def _vino_size(path: str | Path) -> Complexity:
     weights = [
         node.data
-        for node in shared_core().read_model(str(path)).get_ordered_ops()
+        for node in read_model(shared_core(), path).get_ordered_ops()
         if node.get_type_name() == "Constant" and node.data.ndim >= 4
     ]
     params = sum(weight.size for weight in weights)
