@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT := YOLOX_outputs/demo_p6
 
-.PHONY: venv web check-web demo test test-all mutants check format bench clean
+.PHONY: venv web check-web demo test test-all fuzz mutants check format bench clean
 
 venv: $(READY)
 
@@ -51,6 +51,10 @@ test-all: $(READY)
 	$(BIN)/python -m pytest -q -m "not gpu and not web"
 
 # Small faults in the code that the tests should notice (about an hour): SIZE of each package, SEED.
+# Files and command lines of strangers, many more of them than in the tests: make fuzz EXAMPLES=2000
+fuzz: $(READY)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) nice $(BIN)/python -m pytest -q tests/property
+
 mutants: $(READY)
 	nice $(BIN)/python -m tests.mutants --size $(or $(SIZE),25) --seed $(or $(SEED),0) $(MUTANTS)
 
