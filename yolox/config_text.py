@@ -1,11 +1,10 @@
 """Recipes and configurations as text: small files, read with their mistakes in one line."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from yolox.errors import UsageError
-from yolox.files import is_file
+from yolox.files import is_file, json_object
 from yolox.limits import over_limit
 from yolox.values import shown
 
@@ -28,20 +27,7 @@ def read_text(path: Path, what: str) -> str:
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises UsageError, also for a key that stands twice in an object."""
-    text = read_text(path, what)
     try:
-        content = json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
+        return json_object(read_text(path, what))
+    except ValueError as error:
         raise UsageError(f"{what} {path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{what} {path}: expected a JSON object at the top")
-    return content
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {shown(twice)} stands twice")
-    return content

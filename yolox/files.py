@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,6 +86,25 @@ def write_text(path: Path, content: str) -> None:
     """Write a text file whole. Raises like `whole_file`."""
     with whole_file(path) as work:
         work.write_text(content, encoding="utf-8")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object. Raises ValueError, also where a key stands twice: one would be lost."""
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError("expected a JSON object at the top")
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {twice!r} stands twice in one object")
+    return made
 
 
 def text_hash(content: Any) -> str:

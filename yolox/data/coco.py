@@ -6,7 +6,6 @@ it silently removes a whole class otherwise.
 """
 
 import copy
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from yolox.data.paths import ImageFiles, image_root
 from yolox.data.problems import FATAL, Problem
 from yolox.data.sample import Float32, Int64, Sample, UInt8
 from yolox.errors import DataError
-from yolox.files import open_regular
+from yolox.files import json_object, open_regular
 
 PROBED_SIZES = 200  # image headers that the start of a training looks at
 SLACK = 1.0  # pixels by which a box may leave its image without a word
@@ -32,24 +31,11 @@ def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError naming the file and the place where it breaks."""
     try:
         with open_regular(path) as file:
-            text = file.read().decode("utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_without_repeats)
+            return json_object(file.read().decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"annotation file {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"annotation file {path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"annotation file {path}: expected a JSON object at the top")
-    return content
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises ValueError where a key stands twice, as one value would be lost."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"key {twice!r} stands twice in one object")
-    return made
 
 
 class CocoDataset:
