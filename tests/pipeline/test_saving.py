@@ -198,7 +198,7 @@ def test_data_that_vanishes_is_one_line(tiny_exp, folder, synthetic_dir, tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "prepare", prepare)
-        with pytest.raises(DataError, match="image .*train2017.*: cannot be read") as caught:
+        with pytest.raises(DataError, match=r"image .*train2017.*: cannot be read") as caught:
             run_training(
                 tiny_exp, max_epoch=2, data_dir=str(data), resume=True, data_num_workers=workers
             )
