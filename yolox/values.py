@@ -53,7 +53,11 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # a whole number of thousands of digits
+        if not isinstance(value, int):
+            return "a value with a number of thousands of digits"
         return f"a number of about {value.bit_length() * 3 // 10} digits"
+    except RecursionError:
+        return "a value of very many levels"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 

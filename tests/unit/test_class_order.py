@@ -2,14 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from loguru import logger
 
+from yolox.backends import ModelInfo
+from yolox.cli.deploy import DeployConfig, _images
 from yolox.data.class_order import require_same_order, require_same_split
 from yolox.data.coco import CocoDataset
+from yolox.engine import checkpoint
+from yolox.engine.setup import prepare
+from yolox.engine.state import RunOptions
 from yolox.errors import DataError
+from yolox.exp import get_exp
 
 
 def with_classes(source: Path, target: Path, split: str, change) -> CocoDataset:
@@ -75,3 +82,32 @@ def test_model_and_data(synthetic_dir, tmp_path, warnings):
         require_same_order([*names[:-1], "chess"], dataset, f"{tmp_path}/m.pth")
     assert len(warnings) == 1
     assert "class 7 is 'chess' and 'checker'" in warnings[0]
+
+
+def test_training_compares_its_parts(synthetic_dir, tiny_exp, tmp_path):
+    exp = get_exp(exp_file=str(tiny_exp))
+    options = RunOptions(batch_size=4, logger="none")
+    names = list(prepare(exp, options).dataset.class_names)
+    weights = {"model": exp.get_model().state_dict()}
+    checkpoint.save(tmp_path / "old.pth", {**weights, "class_names": names[::-1]})
+    with pytest.raises(DataError, match=r"old\.pth and .*train2017\.json .*another order"):
+        prepare(exp, replace(options, ckpt=str(tmp_path / "old.pth")))
+    with_classes(synthetic_dir, tmp_path / "set", "val", swap)
+    exp.data_dir = str(tmp_path / "set")
+    with pytest.raises(DataError, match="class 2 is 'square' and 'star'"):
+        prepare(exp, options)
+    with_classes(synthetic_dir, tmp_path / "set", "train", swap)
+    exp.select_ann, exp.select_name = "other.json", "val2017"
+    annotations = synthetic_dir / "annotations" / "instances_val2017.json"
+    shutil.copy(annotations, tmp_path / "set" / "annotations" / "other.json")
+    with pytest.raises(DataError, match=r"other\.json differ"):
+        prepare(exp, options)
+
+
+def test_deployment_with_annotations(synthetic_dir):
+    json_file = str(synthetic_dir / "annotations" / "instances_val2017.json")
+    config = DeployConfig("m.pth", str(synthetic_dir / "val2017"), annotations=json_file)
+    names = CocoDataset(synthetic_dir, json_file, "val2017").class_names
+    _images(config, ModelInfo(8, (8, 16, 32), names))
+    with pytest.raises(DataError, match=r"m\.pth and .*another order"):
+        _images(config, ModelInfo(8, (8, 16, 32), names[::-1]))

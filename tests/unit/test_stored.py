@@ -34,7 +34,7 @@ def test_a_file_that_a_checkpoint_names_is_not_run(tmp_path, monkeypatch, capsys
             "options": {
                 "num_classes": 3, "test_size": [64, 64], "exp_name": "../../theirs",
                 "output_dir": "/etc", "teacher": "theirs.pth", "label_weight": 0.0,
-                "their_own": 3,
+                "their_own": 3, "allow_outside": True,
             },
         },
     )  # fmt: skip
@@ -43,7 +43,7 @@ def test_a_file_that_a_checkpoint_names_is_not_run(tmp_path, monkeypatch, capsys
     assert not hasattr(sys, "was_run")
     assert (exp.num_classes, exp.test_size) == (3, (64, 64))
     assert (exp.exp_name, exp.output_dir) == ("downloaded", Exp.output_dir)
-    assert (exp.teacher, exp.label_weight) == (None, 1.0)
+    assert (exp.teacher, exp.label_weight, exp.allow_outside) == (None, 1.0, False)
     words = capsys.readouterr().err
     assert "num_classes 3, test_size (64, 64)" in words
     assert "theirs.py is not run" in words

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolox.data.problems import Problem, shown
+from yolox.data.problems import Problem
 from yolox.errors import DataError
+from yolox.values import shown
 
 LARGEST_SIDE = 100_000  # pixels; COCO's evaluation leaves out areas beyond its square
 LARGEST_ID = 2**63  # of a category; the evaluation counts in 64 bits

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from yolox.data.coco import CocoDataset
-from yolox.data.problems import shown, warn_once
+from yolox.data.problems import warn_once
 from yolox.errors import DataError
+from yolox.values import shown
 
 
 def require_same_order(names: Sequence[str] | None, dataset: CocoDataset, where: str) -> None:

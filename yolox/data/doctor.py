@@ -19,10 +19,11 @@ from yolox.data.coco import CocoDataset, load_json, size_problem
 from yolox.data.coco_classes import unique_names
 from yolox.data.draw import draw_boxes
 from yolox.data.image import header_size, is_cut_off, read_bytes
-from yolox.data.problems import FATAL, Problem, shown
+from yolox.data.problems import FATAL, Problem
 from yolox.data.sample import Float32, UInt8
 from yolox.errors import DataError, UsageError
 from yolox.files import whole_file
+from yolox.values import shown
 
 #: Kinds of problem with an image that stop training, beside those of the annotations.
 FATAL_IMAGES = ("missing_image", "unreadable_image", "cut_off_image")

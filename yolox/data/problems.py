@@ -1,6 +1,5 @@
 """What can be wrong with a data set and still be lived with: kinds, and how they are told."""
 
-import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,9 +11,6 @@ FATAL = ("unknown_category", "unknown_image")
 #: Kinds that leave an annotation out of the training targets. With every other kind it stays.
 #: annotations in the file = boxes trained on + crowd boxes + problems of these kinds.
 LEFT_OUT = (*FATAL, "bad_box", "zero_size", "outside_image")
-
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 
 
 @dataclass(frozen=True)
@@ -35,11 +31,6 @@ class Problem:
         if self.annotation_id is None:
             return self.file_name
         return f"annotation {self.annotation_id} of {self.file_name}"
-
-
-def shown(value: object) -> str:
-    """A value from a file as text for a message: on one line, short, and without odd letters."""
-    return _short.repr(value)
 
 
 def summary(problems: Sequence[Problem]) -> list[str]:

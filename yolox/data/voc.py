@@ -12,9 +12,10 @@ from typing import Any
 from yolox.data.annotations import LARGEST_SIDE, is_writable
 from yolox.data.image import header_size
 from yolox.data.paths import ImageFiles
-from yolox.data.problems import Problem, shown
+from yolox.data.problems import Problem
 from yolox.errors import DataError
 from yolox.files import open_regular
+from yolox.values import shown
 
 Element = ElementTree.Element
 _NAME = re.compile(r"[^/\\\x00]+")  # a file in a folder, not a path

@@ -44,7 +44,10 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
             f"x {rounds} accumulation steps"
         )
     dataset, eval_dataset = exp.get_dataset(), exp.get_eval_dataset()
-    require_same_split(dataset, eval_dataset)
+    select_dataset = exp.get_select_dataset()
+    for other in (eval_dataset, select_dataset):
+        if other is not None:
+            require_same_split(dataset, other)
     torch.manual_seed(spec.seed)
     device = options.device
     path, content = _starting_point(exp, options)
@@ -61,7 +64,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     run = Run(
         exp=exp, options=options, spec=spec, sizes=sizes,
         folder=Path(exp.output_dir) / exp.exp_name,
-        dataset=dataset, eval_dataset=eval_dataset, select_dataset=exp.get_select_dataset(),
+        dataset=dataset, eval_dataset=eval_dataset, select_dataset=select_dataset,
         model=model, parallel=_parallel(model, device),
         criterion=criterion, optimizer=make_optimizer(model, spec),
         scaler=torch.amp.GradScaler(device.type, enabled=scaled),

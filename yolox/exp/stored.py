@@ -17,8 +17,10 @@ from yolox.exp.build import EXPS_DIR, get_exp, shipped_names
 from yolox.exp.options import option_types
 from yolox.values import check_value, shown
 
-# Where results go and which other model is read is for the command line to say.
+# Where results go, which other model is read, and whether images outside the data folder are, is
+# for the command line to say.
 NOT_TAKEN = (
+    "allow_outside",
     "exp_name", "output_dir", "teacher", "label_weight", "distill_outputs", "distill_features",
 )  # fmt: skip
 
