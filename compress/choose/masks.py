@@ -20,6 +20,7 @@ from compress.scores.weights import CRITERIA, LOOKING, Criterion, Seen
 from compress.structure.groups import warn_of_unused
 from yolox.config import one_of
 from yolox.errors import ModelError
+from yolox.ops.precision import to_float64
 
 SHARE = 0.49  # of the source system
 EXCLUDED = ("head",)
@@ -112,7 +113,7 @@ def make_masks(scores: Mapping[str, Tensor], share: float, floor: float = 0.0) -
     """
     if not 0.0 <= share < 1.0 or not 0.0 <= floor <= 1.0 - share:
         raise ValueError(f"share {share} with floor {floor} is not in 0..1")
-    flat = torch.cat([_with_floor(score.flatten().double(), floor) for score in scores.values()])
+    flat = torch.cat([_with_floor(to_float64(score.flatten()), floor) for score in scores.values()])
     removed = flat.argsort(stable=True)[: round(share * flat.numel())]
     kept = torch.ones(flat.numel(), dtype=torch.bool)
     kept[removed] = False

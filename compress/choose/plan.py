@@ -14,6 +14,7 @@ from compress.structure.groups import Groups
 from yolox.backends import BACKENDS
 from yolox.config import one_of
 from yolox.errors import UsageError
+from yolox.ops.precision import to_float64
 
 Scores = Mapping[str, Tensor]  # group name -> [units]; the lowest are cut first
 
@@ -135,7 +136,7 @@ class Planner:
         self._steps = _multiples(before, step)
         self._least = np.minimum(_least(before, step), self._model.sizes)
         self._orders = [
-            np.argsort(scores[group.name].double().numpy(), kind="stable")
+            np.argsort(to_float64(scores[group.name]).numpy(), kind="stable")
             for group in groups.groups
         ]
         ranks = self._ranks(scores)
@@ -198,7 +199,7 @@ class Planner:
         found = []
         saved = self._saved()
         for group, order, saving in zip(self.groups.groups, self._orders, saved, strict=True):
-            own = scores[group.name].double().numpy()[order]
+            own = to_float64(scores[group.name]).numpy()[order]
             if self._step.ranking == "layer":
                 own = (np.arange(group.size) + 0.5) / group.size
             elif self._step.ranking == "normalised":

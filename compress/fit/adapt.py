@@ -27,6 +27,7 @@ from compress.fit.replay import Replay
 from compress.structure.trace import Layer, Trace
 from yolox.errors import DataError
 from yolox.models.channels import Channels
+from yolox.ops.precision import to_float64
 
 Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at every call
 
@@ -165,7 +166,7 @@ def least_squares(
             constant = resolve(conv, found[layer.name], mask, ridge)
             for norm in layer.norms:
                 mean = solved.get_submodule(norm).get_buffer("running_mean")
-                mean.sub_(constant.to(mean))
+                mean.sub_(_like(constant, mean))
     return solved
 
 
@@ -187,12 +188,17 @@ def _take_scale(student: Student, solved: nn.Module, layer: Layer) -> None:
         after = _gain(norm)
         if number == 0:
             ratio = torch.where(after.abs() > LEAST_GAIN, before / after, 1.0)
-            conv.weight.mul_(ratio.to(conv.weight.dtype)[:, None, None, None])
+            conv.weight.mul_(_like(ratio, conv.weight)[:, None, None, None])
+
+
+def _like(values: Tensor, other: Tensor) -> Tensor:
+    """Values in another tensor's type, then on its device, which may have no float64."""
+    return values.to(other.dtype).to(other.device)
 
 
 def _gain(norm: Any) -> Tensor:
     """What a batch norm multiplies each channel by."""
-    gain: Tensor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    gain: Tensor = to_float64(norm.weight) / (to_float64(norm.running_var) + norm.eps).sqrt()
     return gain
 
 
@@ -203,7 +209,7 @@ def resolve(conv: Any, moments: Moments, mask: Tensor | None, ridge: float) -> T
     Returns the constant [O] to be added to its answers; a bias, where there is one, has it already.
     """
     mean_x, mean_y, cov_xx, cov_xy, _ = moments.centred()
-    before = weight_rows(conv).to(cov_xx).mT  # [blocks, D, O]
+    before = to_float64(weight_rows(conv)).mT  # [blocks, D, O]
     size = cov_xx.shape[-1]
     scale = cov_xx.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None].clamp(min=LEAST_VARIANCE)
     ridge = ridge + FEW_SAMPLES * size / moments.count
@@ -215,9 +221,9 @@ def resolve(conv: Any, moments: Moments, mask: Tensor | None, ridge: float) -> T
         allowed = mask.to(cov_xx.device).reshape(before.mT.shape).mT
         after = solve_within(system, target, allowed)
     constant: Tensor = (mean_y[:, None, :] - mean_x[:, None, :] @ after).reshape(-1)
-    set_weight_rows(conv, after.mT)
+    set_weight_rows(conv, _like(after.mT, conv.weight))
     if conv.bias is not None:
-        conv.bias.copy_(constant)
+        conv.bias.copy_(_like(constant, conv.bias))
     return constant
 
 

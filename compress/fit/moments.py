@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from compress.fit.scratch import Scratch
 from yolox.models.channels import is_depthwise
+from yolox.ops.precision import to_float64
 
 PATCHES = 512  # positions taken of one image per layer: neighbours say nearly the same
 
@@ -42,11 +43,11 @@ class Moments:
     def add(self, x: Tensor, y: Tensor) -> None:
         """x: [blocks, S, D]; y: [blocks, S, O]."""
         self.count += x.shape[1]
-        self.x = self.x + x.sum(1).double()
-        self.y = self.y + y.sum(1).double()
-        self.xx = self.xx + (x.mT @ x).double()
-        self.xy = self.xy + (x.mT @ y).double()
-        self.yy = self.yy + y.square().sum(1).double()
+        self.x = self.x + to_float64(x.sum(1))
+        self.y = self.y + to_float64(y.sum(1))
+        self.xx = self.xx + to_float64(x.mT @ x)
+        self.xy = self.xy + to_float64(x.mT @ y)
+        self.yy = self.yy + to_float64(y.square().sum(1))
 
     def centred(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Means of x and y, covariance of x, covariance of x with y, variance of y."""
@@ -70,7 +71,7 @@ class Spread:
         """x: [blocks, S, D]; y: [blocks, S, O]."""
         self._count += x.shape[1]
         new = [x.sum(1), x.square().sum(1), y.sum(1), y.square().sum(1)]
-        self._sums = [a + b.double() for a, b in zip(self._sums, new, strict=True)]
+        self._sums = [a + to_float64(b) for a, b in zip(self._sums, new, strict=True)]
 
     def variances(self) -> tuple[Tensor, Tensor]:
         """Of inputs [blocks, D] and answers [blocks, O]."""

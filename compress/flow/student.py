@@ -14,6 +14,7 @@ from compress.structure.groups import find_groups
 from compress.structure.trace import Trace
 from yolox.errors import ModelError
 from yolox.models.channels import cut_channels, relative_channels
+from yolox.ops.precision import to_float64
 
 # Cosine between convolution weights of a model and of what it was made from: 0 +- 0.02 for models
 # that have nothing to do with each other, whereas tuning and adaptation change weights by degrees.
@@ -60,7 +61,7 @@ def _require_alike(cut: nn.Module, model: nn.Module) -> None:
                 f"{name} has shape {tuple(other.shape)}, expected {tuple(parameter.shape)}"
             )
         if parameter.dim() == 4:  # what norms hold is alike in all models
-            a, b = parameter.detach().flatten().double(), other.flatten().double()
+            a, b = to_float64(parameter.detach().flatten()), to_float64(other.flatten())
             products += torch.stack([a @ b, a @ a, b @ b]).cpu()
     both, first, second = products.tolist()
     if both < LEAST_ALIKE * (first * second) ** 0.5:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from compress.scores.reconstruct import unit_errors
 from compress.structure.groups import ChannelGroup, Groups, Member
 from yolox.errors import UsageError
+from yolox.ops.precision import to_float64
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def taylor(evidence: Evidence) -> Scores:
         return sum(
             (
                 _vector(evidence.model, member, key)
-                * gradients[f"{member.layer}.{key}"].double().cpu()
+                * to_float64(gradients[f"{member.layer}.{key}"]).cpu()
                 for key in ("weight", "bias")
             ),
             start=torch.zeros(()),
@@ -130,7 +131,7 @@ def _over_weights(evidence: Evidence, power: Callable[[Tensor], Tensor]) -> Scor
 
     def weight(member: Member) -> Tensor:
         layer = evidence.model.get_submodule(member.layer)
-        found = power(layer.get_parameter("weight").detach().double())
+        found = power(to_float64(layer.get_parameter("weight").detach()))
         mask = evidence.masks.get(f"{member.layer}.weight")
         found = found if mask is None else found * mask.to(found.device)
         first = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
@@ -144,7 +145,7 @@ def _over_weights(evidence: Evidence, power: Callable[[Tensor], Tensor]) -> Scor
 
 
 def _vector(model: nn.Module, member: Member, key: str) -> Tensor:
-    return model.get_submodule(member.layer).get_parameter(key).detach().double().cpu()
+    return to_float64(model.get_submodule(member.layer).get_parameter(key).detach()).cpu()
 
 
 def _summed(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compress.fit.moments import Answers, Moments, joint_moments
 from compress.structure.groups import ChannelGroup, Groups
+from yolox.ops.precision import to_float64
 
 RIDGE = 1e-3  # of the mean variance of what a layer reads
 ROUNDS = 24  # in which the units of a group leave
@@ -25,7 +26,7 @@ class System:
 
     def __init__(self, conv: nn.Module, moments: Moments):
         mean, _, cov, _, variance = (sums.cpu() for sums in moments.centred())
-        weight = conv.get_parameter("weight").detach().cpu().double()
+        weight = to_float64(conv.get_parameter("weight").detach().cpu())
         self.kernel = weight[0, 0].numel()
         self.weight, self.mean = weight.flatten(1), mean[0]
         scale = float(cov[0].diagonal().mean())

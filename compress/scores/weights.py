@@ -12,6 +12,7 @@ from torch import Tensor
 
 from compress.fit.moments import Spread
 from yolox.errors import UsageError
+from yolox.ops.precision import to_float64
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def lamp(weights: Mapping[str, Tensor], seen: Seen | None = None) -> dict[str, T
     """w^2 over the sum of all squares in the layer that are not smaller (Lee 2021, LAMP)."""
     scores = {}
     for name, weight in weights.items():
-        squares = weight.detach().double().flatten() ** 2
+        squares = to_float64(weight.detach()).flatten() ** 2
         order = squares.argsort()
         ordered = squares[order]
         larger = ordered.flip(0).cumsum(0).flip(0)
@@ -70,7 +71,7 @@ def activation(weights: Mapping[str, Tensor], seen: Seen | None = None) -> dict[
     for name, weight in weights.items():
         spread = spreads[name.removesuffix(".weight")]
         inputs, answers = (variance.cpu() for variance in spread.variances())
-        rows = weight.detach().double().reshape(len(inputs), -1, inputs.shape[-1])
+        rows = to_float64(weight.detach().cpu()).reshape(len(inputs), -1, inputs.shape[-1])
         shares = rows**2 * inputs[:, None, :] / answers[:, :, None].clamp(min=TINY)
         scores[name] = shares.reshape(weight.shape)
     return scores
@@ -96,7 +97,7 @@ CRITERIA: dict[str, Criterion] = {
 
 
 def _ranks(weight: Tensor) -> Tensor:
-    flat = weight.detach().abs().flatten()
+    flat = weight.detach().cpu().abs().flatten()
     ranks = torch.empty(flat.numel(), dtype=torch.float64)
     ranks[flat.argsort()] = torch.arange(flat.numel(), dtype=torch.float64)
     return ranks.reshape(weight.shape)

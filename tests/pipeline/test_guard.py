@@ -27,7 +27,7 @@ def start(tiny_exp, tmp_path, monkeypatch):
 
     def evaluate(run, model, dataset):
         own = model.state_dict()
-        squares = [(own[k] - v).square().sum() for k, v in weights.items() if v.is_floating_point()]
+        squares = [(own[k] - v).square().sum() for k, v in weights.items() if v.dim() == 4]
         ap = 0.5 * math.exp(-float(torch.stack(squares).sum().sqrt()) / FAR)
         metrics = CocoMetrics(ap, ap, ap, ap, ap, ap, ap, {}, len(dataset))
         stages = dict.fromkeys(("preprocess", "forward", "postprocess", "total"), 1.0)
@@ -39,7 +39,7 @@ def start(tiny_exp, tmp_path, monkeypatch):
     return path, weights
 
 
-FAST = {"basic_lr_per_img": 1.0, "warmup_epochs": 0, "ema_decay": 1e-9, "max_epoch": 4}
+FAST = {"basic_lr_per_img": 0.05, "warmup_epochs": 0, "ema_decay": 1e-9, "max_epoch": 4}
 
 
 def _state(result, name="latest"):

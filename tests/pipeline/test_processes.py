@@ -252,19 +252,33 @@ def test_a_second_signal_stops_a_job_at_once(tiny_exp, tmp_path):
         "-l", "none", "--device", "cpu",
     ]  # fmt: skip
     job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    said = []
-    for line in job.stderr:
-        said.append(line)
-        if "in a step" in line:
-            break
+    while "in a step" not in job.stderr.readline():
+        pass
     job.send_signal(signal.SIGTERM)
     time.sleep(1)
     job.send_signal(signal.SIGTERM)
-    said = "".join(said) + job.communicate(timeout=LIMIT)[1]  # the workers' end closes it, too
+    said = job.communicate(timeout=LIMIT)[1]  # until the workers have closed it, too
     assert job.returncode == 1
     assert "stopped at once by a second signal, SIGTERM: not saved" in said
-    assert "the launcher is gone: this worker stops at once, unsaved" in said
     assert not list(tmp_path.glob("out/*/latest_ckpt.pth"))
+
+
+def test_workers_end_with_their_launcher(tmp_path):
+    worker = (
+        "import time; from yolox.engine import launch; launch._end_with_parent(); "
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    outer = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=False)"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", outer, worker], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert job.stdout.readline() == "ready\n"
+    job.kill()
+    said = job.communicate(timeout=LIMIT)[1]  # until the worker has closed it, too
+    assert "the launcher is gone: this worker stops at once, unsaved" in said
 
 
 @pytest.mark.slow

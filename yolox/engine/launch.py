@@ -18,14 +18,17 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as torch_dist
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.rendezvous import rendezvous
 
 from yolox import dist
 from yolox.errors import UsageError, YoloxError
 
 TIMEOUT_MINUTES = 10.0  # rank 0 computes the metrics alone while the others wait
+RESTART_COUNT = "TORCHELASTIC_RESTART_COUNT"  # set by torchrun
 SHUTDOWN_SECONDS = 60  # for workers to finish a step and save, before the agent kills them
 GRACE_SECONDS = 5.0  # for the agent to notice which worker failed first
 
@@ -125,9 +128,15 @@ def joined(
     if chosen == "nccl" and device.type != "cuda":
         raise UsageError(f"--dist-backend nccl needs CUDA devices, this job runs on {device.type}")
     _end_with_parent()
+    timeout = timedelta(minutes=timeout_minutes)
     try:
-        torch_dist.init_process_group(chosen, timeout=timedelta(minutes=timeout_minutes))
-    except torch_dist.DistError as error:
+        store, rank, world = next(rendezvous("env://", timeout=timeout))
+        # The store may be that of a failed try, with the addresses of processes that are gone.
+        attempt = PrefixStore(f"attempt_{os.environ.get(RESTART_COUNT, '0')}", store)
+        torch_dist.init_process_group(
+            chosen, store=attempt, rank=rank, world_size=world, timeout=timeout
+        )
+    except RuntimeError as error:  # Gloo has no error class of its own
         endpoint = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise YoloxError(_network_line(error, endpoint)) from error
     try:

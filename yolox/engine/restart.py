@@ -8,6 +8,7 @@ from pathlib import Path
 from loguru import logger
 
 from yolox import dist
+from yolox.engine.launch import RESTART_COUNT
 from yolox.engine.manifest import manifest_path
 from yolox.engine.saving import read_latest
 from yolox.engine.state import RunOptions
@@ -20,7 +21,7 @@ def after_restart(options: RunOptions, folder: Path) -> RunOptions:
     The manifest names the run that was begun here last. Where the latest checkpoint is of another
     one, that is from before this job, the run starts as the command says.
     """
-    count = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    count = int(os.environ.get(RESTART_COUNT, "0"))
     if count == 0 or not dist.from_first(_saved_by_this_job(folder)):
         return options
     logger.info("restart {}: continues from the last checkpoint in {}", count, folder)

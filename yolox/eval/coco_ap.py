@@ -19,6 +19,7 @@ from yolox.data.coco import CocoDataset
 from yolox.data.coco_classes import unique_names
 from yolox.errors import UsageError
 from yolox.eval.predict import Detections
+from yolox.ops.precision import to_float64
 
 try:
     import hotcoco
@@ -93,7 +94,7 @@ def to_coco(
     results = []
     for index in sorted(found):
         boxes_xyxy, scores, labels = found[index]
-        boxes = boxes_xyxy.double().numpy().copy()
+        boxes = to_float64(boxes_xyxy).numpy().copy()
         boxes[:, 2:] -= boxes[:, :2]
         for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
             results.append({

@@ -12,6 +12,7 @@ from yolox.errors import ExportError
 from yolox.eval.predict import detect
 from yolox.ops.boxes import iou_cxcywh, xyxy_to_cxcywh
 from yolox.ops.nms import postprocess
+from yolox.ops.precision import to_float64
 
 COMPARED = 100  # points per image and model, those with the best scores
 BATCH = 4  # of models that take any
@@ -150,5 +151,5 @@ def _compare_detections(
 
 def _box_difference(first_cxcywh: Tensor, second_cxcywh: Tensor) -> float:
     """Largest 1 - IoU of boxes [n, 4] taken in pairs."""
-    overlap = iou_cxcywh(first_cxcywh.double(), second_cxcywh.double())
+    overlap = iou_cxcywh(to_float64(first_cxcywh), to_float64(second_cxcywh))
     return float((1 - overlap).clamp(min=0).max())

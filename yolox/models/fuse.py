@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from yolox.models.blocks import ConvBlock
+from yolox.ops.precision import to_float64
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -35,14 +36,14 @@ def fused_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     )  # fmt: skip
     # On the CPU, where every device's tensors can be in float64 (MPS has none).
     gain, offset, mean, variance, weight = (
-        tensor.detach().cpu().double()
+        to_float64(tensor.detach().cpu())
         for tensor in (bn.weight, bn.bias, bn.running_mean, bn.running_var, conv.weight)
     )
     scale = gain / (variance + bn.eps).sqrt()
     out.weight.copy_(weight * scale[:, None, None, None])
     shift = offset - mean * scale
     if conv.bias is not None:
-        shift = shift + conv.bias.detach().cpu().double() * scale
+        shift = shift + to_float64(conv.bias.detach().cpu()) * scale
     if out.bias is not None:
         out.bias.copy_(shift)
     return out
