@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.coverage import CoverageMap, LineRecorder
+from tests.mutants.coverage import CoverageMap, LineRecorder, Records
 from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.trial import in_child, is_noticed, preload, run_tests
+from tests.mutants.trial import in_child, noticed_by, preload, run_tests
 from tests.mutants.walk import Mutant, mutants
 
 PACKAGES = ["yolox/losses", "yolox/engine", "yolox/data", "yolox/eval", "compress"]
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--packages", nargs="+", default=PACKAGES)
     parser.add_argument("--tests", nargs="+", default=TESTS)
     parser.add_argument("--seconds", type=float, default=60.0, help="of tests for each mutant")
-    parser.add_argument("--map", help="JSON of lines by test; read if there, else made")
+    parser.add_argument("--map", help="JSON of lines by test, kept for the next time")
     parser.add_argument("--json", help="write what was found")
     parser.add_argument("--only", nargs="+", help="FILE:LINE: all mutants of these lines instead")
     parser.add_argument("--list", action="store_true", help="name the sample, run nothing")
@@ -107,18 +107,18 @@ def _work(options: argparse.Namespace, folder: Path) -> int:
         print("\n".join(map(str, sample)))
         return 0
     preload()
-    known = CoverageMap(_map(options, folder))
+    known = _recorded(options, folder)
     rows = []
     for number, mutant in enumerate(sample, start=1):
         tests, seconds = known.tests_for(mutant, options.seconds)
         start = time.monotonic()
-        noticed = bool(tests) and is_noticed(mutant, tests, seconds, folder)
+        by = noticed_by(mutant, tests, seconds, folder) if tests else None
         spent = time.monotonic() - start
-        word = "noticed" if noticed else f"SURVIVED {len(tests)} tests"
+        word = f"SURVIVED {len(tests)} tests" if by is None else f"noticed by {by}"
         print(f"{number}/{len(sample)} {word} ({spent:.0f} s) {mutant}", flush=True)
         rows.append({
             "package": _package(mutant, options.packages), "mutant": str(mutant),
-            "noticed": noticed, "tests": len(tests), "seconds": round(spent, 1),
+            "noticed": by is not None, "by": by, "tests": len(tests), "seconds": round(spent, 1),
         })  # fmt: skip
     _report(rows, options)
     return 0
@@ -144,26 +144,31 @@ def _sample(options: argparse.Namespace) -> list[Mutant]:
     return found
 
 
-def _map(options: argparse.Namespace, folder: Path) -> Path:
-    """Run all tests once, recorded. Those that fail without any fault are named and left out."""
+def _recorded(options: argparse.Namespace, folder: Path) -> CoverageMap:
+    """What is known of the tests; those that are not are run, recorded.
+
+    Tests that fail without any fault are named and left out.
+    """
     path = options.map or folder / "map.json"
-    if path.is_file():
-        return path
-    recorder = LineRecorder(Path.cwd(), options.packages)
+    records = Records(path, options.packages)
+    files = records.missing(options.tests)
+    if files:
+        recorder = LineRecorder(Path.cwd(), options.packages)
 
-    def record() -> int:
-        run_tests(options.tests, folder, recorder)
-        passed = {k: v for k, v in recorder.tests.items() if k not in recorder.failed}
-        path.write_text(json.dumps(passed))
-        print(f"{len(passed)} tests recorded; failed: {', '.join(recorder.failed) or 'none'}")
-        return 0 if passed else 1
+        def record() -> int:
+            run_tests(files, folder, recorder)
+            passed = {k: v for k, v in recorder.tests.items() if k not in recorder.failed}
+            records.add(files, passed)
+            print(f"{len(passed)} tests recorded; failed: {', '.join(recorder.failed) or 'none'}")
+            return 0 if passed else 1
 
-    code = in_child(record, MAP_SECONDS, folder / "map.txt")
-    said = (folder / "map.txt").read_text().splitlines()
-    print(said[-1])
-    if code != 0:
-        sys.exit("\n".join(said[-30:]))
-    return path
+        code = in_child(record, MAP_SECONDS, folder / "map.txt")
+        said = (folder / "map.txt").read_text().splitlines()
+        print(said[-1], flush=True)
+        if code != 0:
+            sys.exit("\n".join(said[-30:]))
+        records = Records(path, options.packages)
+    return CoverageMap(records.of(options.tests))
 
 
 def _package(mutant: Mutant, packages: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Run tests on code with a fault, in a child of a process that has torch loaded already."""
 
 import os
+import re
 import resource
 import signal
 import sys
@@ -71,8 +72,8 @@ def run_tests(words: Sequence[str], folder: Path, *plugins: object) -> int:
     return int(pytest.main([*PYTEST, f"--basetemp={folder}/tests", *words], plugins=list(plugins)))
 
 
-def is_noticed(mutant: Mutant, tests: Sequence[str], seconds: float, folder: Path) -> bool:
-    """Whether one of the tests fails, or hangs, with the fault in the working copy.
+def noticed_by(mutant: Mutant, tests: Sequence[str], seconds: float, folder: Path) -> str | None:
+    """Which of the tests fails with the fault in the working copy; how, where none is named.
 
     Files are written in the current folder, which is a copy; they are as before afterwards.
     """
@@ -81,8 +82,13 @@ def is_noticed(mutant: Mutant, tests: Sequence[str], seconds: float, folder: Pat
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
         compiled.unlink()  # one of the same second and size would pass for that of the fault
     path.write_text(mutant.source)
+    log = folder / "log.txt"
     try:
         cpu = MOST_CPU + SLOWER * seconds
-        return in_child(lambda: run_tests(["-x", *tests], folder), cpu, folder / "log.txt") != 0
+        code = in_child(lambda: run_tests(["-x", *tests], folder), cpu, log)
     finally:
         path.write_text(original)
+    if code == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", log.read_text(errors="replace"), re.MULTILINE)
+    return failed[1] if failed else "a hang" if code is None else f"exit code {code}"

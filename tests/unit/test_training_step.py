@@ -11,7 +11,8 @@ from yolox import dist
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
 from yolox.engine.optim import make_optimizer
-from yolox.engine.state import RunOptions, prepare
+from yolox.engine.setup import prepare
+from yolox.engine.state import RunOptions
 from yolox.engine.train import train
 from yolox.errors import YoloxError
 from yolox.eval.coco_ap import CocoMetrics
@@ -48,7 +49,7 @@ def scripted(monkeypatch):
         seen.append(copy.deepcopy(model._model.state_dict()))
         return Evaluation(CocoMetrics(aps[len(seen) - 1], *[0.0] * 6, {}, 1), {}, [])
 
-    monkeypatch.setattr("yolox.engine.train.evaluate", evaluate)
+    monkeypatch.setattr("yolox.engine.validation.evaluate", evaluate)
     return aps, seen
 
 
