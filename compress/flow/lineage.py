@@ -8,7 +8,6 @@ from compress.flow.ledger import Files
 from compress.flow.stages import latest_name
 from yolox.data.coco import CocoDataset
 from yolox.engine.provenance import data_fingerprint, git_state, lineage_entry
-from yolox.files import file_hash
 
 
 def reported(space: Workspace, files: Files) -> Files:
@@ -31,26 +30,21 @@ def lineage(files: Files) -> list[dict[str, Any]]:
 
 def provenance(space: Workspace, files: Files) -> dict[str, Any]:
     """Lineage, data and code of a run."""
-    sets = _data_sets(space)
     return {
         "lineage": lineage(files),
-        "data": {
-            "annotations": {str(d.json_path): file_hash(d.json_path) for d in sets},
-            "fingerprint": data_fingerprint(sets[-1]) if sets else None,
-        },
+        "fingerprints": {role: data_fingerprint(d) for role, d in _data_sets(space).items()},
         "git": git_state(),
     }
 
 
-def _data_sets(space: Workspace) -> list[CocoDataset]:
-    """Those that were used; the one that AP was measured on is the last."""
-    found: list[CocoDataset] = []
-    if space.recipe.looks and isinstance(space.source, CocoDataset):
-        found.append(space.source)
-    elif space.recipe.recover:
-        found.append(space.exp.get_dataset())
+def _data_sets(space: Workspace) -> dict[str, CocoDataset]:
+    """The labelled data that were used, by their role."""
+    exp, found = space.exp, {}
+    calibrates = space.recipe.looks and space.job.calibration is None
+    if calibrates or space.recipe.recover:
+        found["training"] = exp.get_dataset()
     if space.job.evaluated:
-        found.append(space.exp.get_eval_dataset())
+        found["validation"] = exp.get_eval_dataset()
     return found
 
 

@@ -48,6 +48,7 @@ class ModelInfo:
     size_hw, batch: None where the model takes any.
     nms: the thresholds that are part of a 'detections' model.
     spec_hash: SHA-256 of the architecture's values; the same architecture has the same hash.
+    source_sha256: of the checkpoint that a file was exported from.
     """
 
     num_classes: int
@@ -60,6 +61,7 @@ class ModelInfo:
     batch: int | None = None
     nms: Mapping[str, Any] = field(default_factory=dict)
     spec_hash: str = ""
+    source_sha256: str = ""
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:

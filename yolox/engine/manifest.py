@@ -11,6 +11,7 @@ import torch
 
 import yolox
 from yolox import dist
+from yolox.engine.provenance import git_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.files import file_hash, write_json
@@ -43,6 +44,8 @@ def write_manifest(run: Run, finished: bool, report_ap: float | None = None) -> 
         "batch_size": run.options.batch_size,
         "exp": {"name": run.exp.exp_name, "options": run.exp.options()},
         "annotations": run.file_hashes,
+        "fingerprints": run.fingerprints,
+        "git": git_state(),
         "parent": run.parent,
         "step": run.step,
         "best_ap": run.best_ap,

@@ -16,6 +16,7 @@ from yolox.engine import checkpoint
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
+from yolox.engine.provenance import data_fingerprint
 from yolox.engine.restore import (
     channels_of,
     cut_model,
@@ -71,12 +72,13 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         ema=ModelEMA(model, spec.ema_decay, spec.ema_warmup) if spec.ema else None,
         masks={name: mask.to(device) for name, mask in masks.items()}, channels=channels,
         steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
-        file_hashes={},
+        file_hashes={}, fingerprints={},
         parent={"path": options.ckpt, "sha256": file_hash(options.ckpt)} if options.ckpt else None,
         latest_is_ours=options.continues_folder and path.name == latest_path(Path()).name,
     )  # fmt: skip
-    for used in _datasets(run):  # now, for they may be gone when the run has ended
+    for role, used in _datasets(run).items():  # now, for they may be gone when the run has ended
         run.file_hashes[str(used.json_path)] = file_hash(used.json_path)
+        run.fingerprints[role] = data_fingerprint(used)
     if options.resume:
         take_up(run, content)
     for owner in (model, run.eval_model):
@@ -85,9 +87,12 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     return run
 
 
-def _datasets(run: Run) -> list[CocoDataset]:
-    found = [run.dataset, run.eval_dataset, run.select_dataset]
-    return [dataset for dataset in found if dataset is not None]
+def _datasets(run: Run) -> dict[str, CocoDataset]:
+    """The data sets of a run by their role."""
+    found = {
+        "training": run.dataset, "validation": run.eval_dataset, "choosing": run.select_dataset,
+    }  # fmt: skip
+    return {role: dataset for role, dataset in found.items() if dataset is not None}
 
 
 def _parallel(model: nn.Module, device: torch.device) -> nn.Module:

@@ -103,6 +103,7 @@ class Run:
     channels: dict[str, dict[str, list[int]]]  # of a pruned model, as its checkpoint states them
     steps_per_epoch: int
     file_hashes: dict[str, str]
+    fingerprints: dict[str, str]  # of the data sets, by role
     distillation: Distillation | None = None
     parent: dict[str, str] | None = None  # path and hash of the checkpoint it started from
     step: int = 0

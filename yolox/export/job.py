@@ -103,7 +103,8 @@ class Source:
 def export(job: Job) -> dict[str, Any]:
     """Do it. Returns what was measured; raises YoloxError, ExportError where the file drifts."""
     restored = restore(job.ckpt, job.exp.detector_spec())
-    model, info = fuse(restored.model), describe(restored)
+    model = fuse(restored.model)
+    info = replace(describe(restored), source_sha256=file_hash(job.ckpt))
     source = Source(model, info, TorchBackend(model, info))
     images = _comparison_images(job)
     work = job.target.with_name(f"{job.target.stem}.rejected{job.target.suffix}")

@@ -1,0 +1,107 @@
+"""`yolox verify RUN`: whether a run's files and data are still what its records say.
+
+RUN is the folder of a training or a compression, a checkpoint, or an exported file (with --source,
+the checkpoint that it was exported from). Exits with 1 where anything has changed.
+"""
+
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+
+from tabulate import tabulate
+
+from yolox.cli.arguments import Parser, path, require_writable
+from yolox.cli.common import add_experiment, load_experiment
+from yolox.data.coco import CocoDataset
+from yolox.engine.launch import pick_device
+from yolox.engine.verify import (
+    Check,
+    check_content,
+    check_data,
+    check_file,
+    check_files,
+    final_model,
+    read_record,
+)
+from yolox.errors import DataError, UsageError, YoloxError
+from yolox.eval.evaluate import evaluate_alone
+from yolox.exp import Exp
+from yolox.export.open import Runtime, is_exported, open_file, open_model
+from yolox.files import write_json
+
+VERDICTS = {True: "ok", False: "CHANGED", None: "-"}
+AP_TOLERANCE = 1e-4  # AP of the same weights on the same images
+
+
+def make_parser() -> Parser:
+    """The flags of the command."""
+    parser = Parser("yolox verify", description=__doc__)
+    parser.add_argument("run", type=path, metavar="RUN", help="folder, checkpoint or exported file")
+    parser.add_argument("--ap", action="store_true", help="evaluate the final model again, too")
+    parser.add_argument("--source", type=path, help="the checkpoint of an exported file")
+    parser.add_argument("--json", dest="json_file", help="write the checks to this file")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps, for --ap")
+    add_experiment(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError where a check fails."""
+    args = make_parser().parse(argv)
+    require_writable({"--json": args.json_file})
+    if args.ap and not args.run.is_dir():
+        raise UsageError(f"--ap needs a run's folder, {args.run} is none")
+    checks = _of_run(args) if args.run.is_dir() else _of_file(args)
+    rows = [[c.what, c.recorded, c.found, VERDICTS[c.ok]] for c in checks]
+    print(tabulate(rows, headers=["what", "recorded", "found", ""], disable_numparse=True))
+    if args.json_file:
+        write_json(Path(args.json_file), [asdict(check) for check in checks], indent=2)
+    failed = [check for check in checks if check.ok is False]
+    if failed:
+        first = f"{failed[0].what}: {failed[0].found}"
+        raise YoloxError(
+            f"{args.run}: {len(failed)} of {len(checks)} checks failed, first: {first}"
+        )
+    return 0
+
+
+def _of_file(args: Namespace) -> list[Check]:
+    if not args.run.is_file():
+        raise DataError(f"{args.run} does not exist")
+    if not is_exported(args.run):
+        return [check_content(args.run)]
+    if args.source is None:
+        raise UsageError(f"{args.run} was exported from a checkpoint: name it with --source")
+    info = open_file(args.run, Runtime()).info
+    return [check_file(f"source of {args.run.name}", args.source, info.source_sha256 or None)]
+
+
+def _of_run(args: Namespace) -> list[Check]:
+    record = read_record(args.run)
+    checks = list(check_files(record))
+    model, recorded = final_model(record)
+    exp = load_experiment(args, str(model))
+    checks += check_data(record, _datasets(exp))
+    if args.ap:
+        checks.append(_ap(args, exp, model, recorded))
+    return checks
+
+
+def _datasets(exp: Exp) -> dict[str, CocoDataset]:
+    """By role; those that are not here are left out, and named by what needs them."""
+    found = {"training": exp.get_dataset(), "validation": exp.get_eval_dataset()}
+    chosen = exp.get_select_dataset()
+    return found if chosen is None else {**found, "choosing": chosen}
+
+
+def _ap(args: Namespace, exp: Exp, model: Path, recorded: float | None) -> Check:
+    """AP of the final model, measured again."""
+    if recorded is None:
+        raise UsageError(f"--ap: {args.run} records no AP")
+    runtime = Runtime(device=pick_device(args.device))
+    backend = open_model(model, runtime, exp.test_size, exp.detector_spec()).backend
+    found = evaluate_alone(
+        backend, exp.get_eval_dataset(), exp.test_size, exp.eval_spec(), exp.data_num_workers
+    ).metrics.AP
+    same = abs(found - recorded) <= AP_TOLERANCE
+    return Check(f"AP of {model.name}", f"{recorded:.4f}", f"{found:.4f}", same)
