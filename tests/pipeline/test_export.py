@@ -15,6 +15,7 @@ from yolox.cli.demo import main as demo_main
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
+from yolox.cli.verify import main as verify_main
 from yolox.engine import checkpoint
 
 NMS = ["--nms", "--conf", "0.0001"]
@@ -40,6 +41,14 @@ def test_export_writes_what_it_proved(ckpt, tmp_path):
     assert found["parity"]["score"] < 1e-3
     assert found["ap_source"] == pytest.approx(found["ap_exported"], abs=1e-3)
     assert [path.name for path in target.parent.iterdir()] == ["m.onnx"]
+
+def test_an_exported_file_knows_its_source(exported, ckpt, tmp_path, capsys):
+    other = tmp_path / "other.pth"
+    checkpoint.save(other, {**checkpoint.read(ckpt), "class_names": list("abcdefgh")})
+    assert run(verify_main, [str(exported), "--source", str(ckpt)]) == 0
+    assert run(verify_main, [str(exported), "--source", str(other)]) == 1
+    assert "source of tiny.onnx" in error_line(capsys)
+
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "xml"])
