@@ -55,6 +55,7 @@ def content(folder, name):
     for key in ("run_id", "rng"):  # torch's generator gives loaders a seed, and training nothing
         found["state"].pop(key)
     found["exp"]["options"].pop("exp_name")
+    found.pop("sha256")  # of all, these included
     return found
 
 

@@ -105,9 +105,14 @@ def test_weights_that_are_not_finite_replace_no_good_file(tiny_exp, folder, owne
     assert {path.name: path.read_bytes() for path in folder.glob("*.pth")} == before
 
 
-def test_saves_in_minutes(tiny_exp, folder):
-    run_training(tiny_exp, max_epoch=1, save_minutes=1e-9, keep_latest=9)
+def test_saves_in_minutes(tiny_exp, folder, capsys):
+    command = ["-f", str(tiny_exp), "-b", "4", "--device", "cpu", "-l", "none"]
+    options = ["max_epoch", "1", "keep_latest", "9"]
+    assert run(train_main, [*command, "--save-every", "1e-9", *options]) == 0
     assert [_step(path) for path in older_latest(folder)] == [2, 1]
+    capsys.readouterr()
+    assert run(train_main, [*command, "--save-every", "-1", *options]) == 2
+    assert "argument --save-every: '-1' is not a number from 0" in error_line(capsys)
 
 
 def test_two_runs_never_share_a_folder(tiny_exp, folder):

@@ -159,4 +159,8 @@ STATE: dict[str, tuple[Check, str]] = {
     "best_ap": (is_finite, NUMBER),
     "optimizer_name": (is_text, "a name"),
     "evaluations_without_gain": (is_count, COUNT),
+    "skipped_steps": (is_count, COUNT),
+    "lr_scale": (lambda value: is_finite(value) and 0 < value <= 1, "a number from 0 to 1"),
+    "taken_back": (is_count, COUNT),
+    "run_id": (is_text, "a name"),
 }

@@ -6,6 +6,7 @@ one, which a resumed run starts from, is written last. A run that is killed in b
 epoch again, comes to the same result, and writes the others again.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -178,7 +179,7 @@ def contents(run: Run) -> dict[str, Any]:
         "model": run.eval_model.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "best_ap": max(run.best_ap, 0.0),
-        "curr_ap": run.curr_ap,
+        "curr_ap": None if math.isnan(run.curr_ap) else run.curr_ap,
         "spec": to_dict(run.exp.detector_spec()),
         "channels": run.channels,
         "class_names": list(run.dataset.class_names),
@@ -216,7 +217,7 @@ def take_up(run: Run, content: dict[str, Any]) -> None:
 
 def _take_up(run: Run, content: dict[str, Any]) -> None:
     run.best_ap = float(content.get("best_ap", 0.0))
-    run.curr_ap = float(content.get("curr_ap") or 0.0)
+    run.curr_ap = math.nan if content.get("curr_ap") is None else float(content["curr_ap"])
     start_epoch = int(content.get("start_epoch", 0))
     if run.options.start_epoch is not None:
         start_epoch = run.options.start_epoch - 1
