@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 
 from yolox.cli.common import run
@@ -10,9 +11,13 @@ from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
 from yolox.data.augment import fit_ratio, resize_by
+from yolox.data.coco import CocoDataset
 from yolox.data.image import read_image
+from yolox.eval.coco_ap import ground_truth
+from yolox.eval.matches import class_ap, match
 
 REFERENCE_AP, REFERENCE_AP50 = 0.338, 0.497
+OFFICIAL_AP = 0.258  # YOLOX's table: all 5,000 images of val2017, of which the samples are 128
 
 
 @pytest.mark.samples
@@ -23,6 +28,7 @@ def test_nano_reaches_its_reference_ap(samples_dir, tmp_path):
         [
             *("-n", "yolox-nano", "-c", str(samples_dir / "weights/yolox_nano.pth")),
             *("-b", "16", "--conf", "0.001", "--device", "cpu", "--json", str(out)),
+            *("--interval", "--results", str(tmp_path / "results.json")),
             *("data_dir", str(samples_dir / "coco128"), "data_num_workers", "0"),
         ],
     )
@@ -32,6 +38,16 @@ def test_nano_reaches_its_reference_ap(samples_dir, tmp_path):
     assert found["AP50"] == pytest.approx(REFERENCE_AP50, abs=0.001)
     assert found["params"] < 912_159  # batch norm is folded in
     assert set(found["latency_ms"]) == {"preprocess", "forward", "postprocess", "total"}
+    low, high = found["AP_interval"]
+    assert low < OFFICIAL_AP < high < 0.4
+    assert "classes are in fewer than" in found["AP_interval_warning"]
+    dataset = CocoDataset(samples_dir / "coco128", "instances_val2017.json", "val2017")
+    results = json.loads((tmp_path / "results.json").read_text())
+    matches = match(ground_truth(dataset), results)
+    by_class = class_ap(matches, np.ones((1, matches.images)))[0]
+    assert by_class.mean() == pytest.approx(found["AP"], abs=1e-9)
+    for name, value in zip(matches.names, by_class, strict=True):
+        assert value == pytest.approx(found["per_class"][name]["AP"], abs=1e-9)
 
 
 @pytest.mark.samples

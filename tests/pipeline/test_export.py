@@ -42,13 +42,13 @@ def test_export_writes_what_it_proved(ckpt, tmp_path):
     assert found["ap_source"] == pytest.approx(found["ap_exported"], abs=1e-3)
     assert [path.name for path in target.parent.iterdir()] == ["m.onnx"]
 
+
 def test_an_exported_file_knows_its_source(exported, ckpt, tmp_path, capsys):
     other = tmp_path / "other.pth"
     checkpoint.save(other, {**checkpoint.read(ckpt), "class_names": list("abcdefgh")})
     assert run(verify_main, [str(exported), "--source", str(ckpt)]) == 0
     assert run(verify_main, [str(exported), "--source", str(other)]) == 1
     assert "source of tiny.onnx" in error_line(capsys)
-
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "xml"])
