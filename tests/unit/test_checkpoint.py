@@ -94,7 +94,7 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
     before = saved.read_bytes()
 
     def fail(content, path):
-        path.write_bytes(b"half")
+        path.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", fail)

@@ -131,6 +131,8 @@ def test_processes_talk_through_what_fits_the_device(alone, monkeypatch, backend
     for name, fake in fakes.items():
         monkeypatch.setattr(launch.torch_dist, name, fake)
     monkeypatch.setattr(launch, "_end_with_parent", lambda: None)
+    meeting = [(torch.distributed.HashStore(), 0, 2)]
+    monkeypatch.setattr(launch, "rendezvous", lambda url, timeout: iter(meeting))
     os.environ |= {"RANK": "0", "WORLD_SIZE": "2"}
     with joined(backend, torch.device(device)):
         said.append("work")

@@ -136,6 +136,8 @@ def joined(
         torch_dist.init_process_group(
             chosen, store=attempt, rank=rank, world_size=world, timeout=timeout
         )
+    except ValueError as error:  # RANK without MASTER_ADDR or the like
+        raise UsageError(f"the launcher's environment is incomplete: {error}") from error
     except RuntimeError as error:  # Gloo has no error class of its own
         endpoint = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise YoloxError(_network_line(error, endpoint)) from error
