@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import yolox.engine.train as trainer
+import yolox.engine.validation as validation
 from tests.pipeline.runs import run_training
 from yolox.engine import checkpoint
 from yolox.errors import YoloxError
@@ -31,11 +32,19 @@ def test_a_share_set_aside_chooses_and_the_validation_images_report(tiny_exp, mo
         return runs[-1]
 
     monkeypatch.setattr(trainer, "prepare", prepare)
+    evaluated, evaluate = [], validation.evaluate
+
+    def observed(backend, dataset, *rest):
+        evaluated.append(len(dataset))
+        return evaluate(backend, dataset, *rest)
+
+    monkeypatch.setattr(validation, "evaluate", observed)
     asked = {"select_share": 0.25, "max_epoch": 3, "seed": 4}
     whole, result = run_training(tiny_exp, name="whole", **asked)
     trained, chosen_on = runs[0].dataset, runs[0].select_dataset
     assert (len(trained), len(chosen_on), len(runs[0].eval_dataset)) == (9, 3, 6)
     assert not {r.id for r in trained.images} & {r.id for r in chosen_on.images}
+    assert evaluated == [3, 3, 3, 6]
     said = capsys.readouterr().err
     assert "on 3 images set aside to choose the epoch" in said
     assert "instances_val2017.json, which did not choose it" in said
