@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+import yolox.engine.train as trainer
 import yolox.engine.validation as validation
 from tests.pipeline.runs import run_training
 from yolox.engine import checkpoint
@@ -54,7 +55,18 @@ def test_the_start_is_the_best_where_nothing_later_is_better(tiny_exp, start):
     assert all(torch.equal(best["model"][key], value) for key, value in start[1].items())
 
 
-def test_a_collapse_is_taken_back_and_a_resumed_run_decides_the_same(tiny_exp, start, capsys):
+def test_a_collapse_is_taken_back_and_a_resumed_run_decides_the_same(
+    tiny_exp, start, capsys, monkeypatch
+):
+    take_back = trainer.take_back
+
+    def observed(run, cause):
+        goes_on = take_back(run, cause)
+        for own in (run.model.state_dict(), run.eval_model.state_dict()):
+            assert all(torch.equal(own[key], value) for key, value in start[1].items())
+        return goes_on
+
+    monkeypatch.setattr(trainer, "take_back", observed)
     asked = {"ckpt": str(start[0]), "guard": True, "eval_interval": 2, "no_aug_epochs": 0, **FAST}
     losses, result = run_training(tiny_exp, name="whole", **asked)
     said = capsys.readouterr().err
