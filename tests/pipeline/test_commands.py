@@ -117,7 +117,7 @@ def test_misspelt_option(tiny_exp, capsys):
         (["--no-such-flag"], "--no-such-flag"),
         (["--num_machines", "2"], "--num_machines needs --dist-url"),
         (["--device", "cuda:77"], "cuda:77"),
-        (["-l", "paper"], "--logger 'paper' is none of"),
+        (["-l", "paper"], "--logger: invalid choice: 'paper'"),
         (["max_epoch", "1", "-b", "8", "data_dir"], "'data_dir' has no value"),
     ],
 )
@@ -193,7 +193,7 @@ def test_mask_and_merge_alone(ckpt, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--share", "1.5"], 2, "share 1.5"),
+        (["--share", "1.5"], 2, "--share: '1.5' is not"),
         (["--params", "1.5"], 2, "params 1.5 is not between 0 and 1"),
         (
             ["--params", "0.5", "--latency", "0.5"],
@@ -202,7 +202,7 @@ def test_mask_and_merge_alone(ckpt, tmp_path):
         ),
         (["--backends", "torch,tosh"], 2, "'tosh' is none of"),
         (["--calibration", "/nowhere"], 3, "images /nowhere"),
-        (["--recipe", "/nowhere.yaml"], 2, "recipe /nowhere.yaml"),
+        (["--recipe", "/nowhere.yaml"], 2, "recipe '/nowhere.yaml': no such file"),
         (["data_dir", "/nowhere"], 3, "/nowhere does not exist"),
     ],
 )

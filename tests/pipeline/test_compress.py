@@ -233,7 +233,8 @@ def test_a_recovery_does_not_take_up_another_ones(ckpt, tmp_path, out_dir, monke
     recovered = out / "recovered.pth"
     assert parameters(recovered) == parameters(out / "pruned.pth") > 0.7 * parameters(ckpt)
     exp, dense = exp_of_checkpoint(recovered), exp_of_checkpoint(ckpt)
-    assert exp.options() == dense.options()  # no trace of the fine-tune
+    other_place = {"exp_name": dense.exp_name}  # the name of the file that is asked
+    assert {**exp.options(), **other_place} == dense.options()  # no trace of the fine-tune
 
     again = tmp_path / "again"  # the pruned model is the teacher of a smaller one
     words = ["--ckpt", str(recovered), *words[2:4], "--out", str(again), *words[6:]]
@@ -250,7 +251,10 @@ def test_a_checkpoint_is_known_by_its_content_whatever_its_name(ckpt, tmp_path, 
     stages = json.loads((tmp_path / "out" / "report.json").read_text())["stages"]
     assert stages[0]["name"] == "dense"
     content = checkpoint.read(ckpt)
-    noisy = {key: value * 1.01 for key, value in content["model"].items()}
+    noisy = {
+        key: value * 1.01 if value.is_floating_point() else value
+        for key, value in content["model"].items()
+    }
     checkpoint.save(source, {**content, "model": noisy})
     capsys.readouterr()
     assert run(prune_main, words) == 0
@@ -281,7 +285,7 @@ def test_other_data_is_noticed(ckpt, tmp_path, capsys, out_dir):
         (["--from", "merge", "--until", "plan"], "--from merge comes after --until plan"),
         (["--resamples", "-5"], "--resamples: -5 is less than 0"),
         (["--recipe", "prune: {1: 2}"], "unknown key 1"),
-        (["--recipe", "mask: {criterion: 5}"], "criterion 5 is none of"),
+        (["--recipe", "mask: {criterion: 5}"], "criterion 5 is not text"),
         (["--recipe", "prune: {params: 0.5}\nrecover: {5: 3, max_epoch: 1}"], "unknown option 5"),
     ],
 )
@@ -344,7 +348,7 @@ def test_masks_and_channels_of_another_architecture(tiny_exp, ckpt, tmp_path, ca
     assert "no layer backbone.nowhere" in error_line(capsys)
     checkpoint.save(bad, {**content, "channels": {"backbone.backbone.stem.conv.conv": [0]}})
     assert run(eval_main, [*CPU, "-c", str(bad)]) == 4
-    assert "channels are not lists" in error_line(capsys)
+    assert "channels is not lists" in error_line(capsys)
     checkpoint.save(bad, {**content, "masks": {"nowhere": torch.ones(1, dtype=torch.bool)}})
     for command in (
         ["-f", str(tiny_exp), "-b", "4", "-c", str(bad)],

@@ -81,7 +81,7 @@ def test_int8_of_other_graphs(ckpt, tmp_path, monkeypatch, words):
 def test_int8_makes_layers_float_until_the_floor_holds(ckpt, tmp_path, monkeypatch):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     values = iter([0.5, 0.1, 0.2, 0.495, 0.3])  # the float file, then 0, 1, 2 float layers
-    monkeypatch.setattr("yolox.export.job._measure", lambda _: lambda _: next(values))
+    monkeypatch.setattr("yolox.export.job._measure", lambda *_: lambda _: next(values))
     target, facts = tmp_path / "m.onnx", tmp_path / "facts.json"
     words = ["--int8", "--max-drop", "0.01", "--json", str(facts)]
     assert _export(ckpt, target, *words) == 0
@@ -241,11 +241,11 @@ REFUSED = {
     "suffix": (["--output-name", "m.tflite"], 2, "m.tflite ends in neither .onnx nor .xml"),
     "opset": (["-o", "11"], 2, "opset 11 is not in 18..23"),
     "size": (["--tsize", "100"], 2, "not a multiple of 32"),
-    "batch": (["--batch-size", "0"], 2, "batch size 0"),
+    "batch": (["--batch-size", "0"], 2, "--batch-size: 0 is less than 1"),
     "drop": (["--max-drop", "0.1"], 2, "--max-drop needs --int8"),
-    "floor": (["--int8", "--max-drop", "1.5"], 2, "max_drop 1.5 is not in 0..1"),
+    "floor": (["--int8", "--max-drop", "1.5"], 2, "--max-drop: '1.5' is not a number from 0 to 1"),
     "both": (["--int8", "--fp16"], 2, "int8 and fp16 exclude each other"),
-    "threshold": (["--nms", "--iou", "7"], 2, "nms 7.0 is not between 0 and 1"),
+    "threshold": (["--nms", "--iou", "7"], 2, "--iou: '7' is not a number from 0 to 1"),
     "asked few": (["--int8", "--calibration-images", "8"], 2, "8 calibration images are less"),
     "few": (["--int8"], 3, "calibration needs at least 16 images, there are 12"),
     "no images": (["--images", "/nowhere"], 3, "images /nowhere: no such file or folder"),
@@ -279,7 +279,7 @@ def test_drift_exits_5_and_keeps_the_file_aside(ckpt, tmp_path, capsys, monkeypa
 def test_int8_floor_that_cannot_hold_exits_5(ckpt, tmp_path, capsys, monkeypatch, synthetic_dir):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     values = iter([0.5] + [0.1] * 50)
-    monkeypatch.setattr("yolox.export.job._measure", lambda _: lambda _: next(values))
+    monkeypatch.setattr("yolox.export.job._measure", lambda *_: lambda _: next(values))
     target = tmp_path / "m.onnx"
     assert _export(ckpt, target, "--int8", "--max-drop", "0.01") == 5
     assert "0.4000 AP below the float model, 0.01 is allowed" in error_line(capsys)

@@ -34,7 +34,7 @@ class FakeTrainer:
         source = options.ckpt or folder / "latest_ckpt.pth"
         content = checkpoint.read(source)
         weights = {
-            key: value * self.factor if value.is_floating_point() else value
+            key: value * self.factor if value.dim() == 4 else value
             for key, value in content["model"].items()
         }
         checkpoint.save(folder / "latest_ckpt.pth", {**content, "model": weights})

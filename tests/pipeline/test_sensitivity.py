@@ -62,7 +62,7 @@ def test_a_plan_takes_its_curves_from_the_file(ckpt, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--ratios", "0.5", "1.5"], 2, "ratio 1.5 is not between 0 and 1"),
+        (["--ratios", "0.5", "1.5"], 2, "--ratios: '1.5' is not a number"),
         (["--metric", "mAP"], 2, "metric 'mAP' is none of loss, ap, error"),
         (["--calibration", "EMPTY"], 3, "holds no image"),
         (["--exclude", "backbone", "head"], 4, "are excluded"),

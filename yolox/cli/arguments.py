@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from yolox.config import MOST
@@ -90,7 +91,7 @@ def _above(value: int, high: int) -> str | None:
 def require_writable(files: Mapping[str, str | Path | None]) -> None:
     """Raises UsageError where a file could not be written, before the work rather than after it.
 
-    files: by the name of the argument. The folders are made; what is there already is left alone.
+    files: by the name of the argument. What is there already is left alone, and nothing stays.
     """
     for name, given in files.items():
         if given is None:
@@ -115,8 +116,14 @@ def require_writable_folder(name: str, folder: str | Path) -> None:
 
 
 def _try_to_write(target: Path) -> None:
-    """Write the file that `whole_file` would write, and delete it."""
+    """Make what `whole_file` would make, the folders too, and delete it again."""
+    missing = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.{os.getpid()}.try")
-    work.touch()
-    work.unlink()
+    try:
+        work.touch()
+        work.unlink()
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # somebody else's by now
+                folder.rmdir()
