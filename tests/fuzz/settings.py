@@ -20,3 +20,9 @@ def fuzz_settings() -> settings:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
+
+
+def require_one_line(error: Exception) -> None:
+    """A message for people: one line, and not a file's content."""
+    assert "\n" not in str(error).strip()
+    assert len(str(error)) < 2000
