@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from yolox.cli.eval import main
+from yolox.errors import UsageError
 from yolox.eval.coco_ap import coco_metrics
-from yolox.eval.intervals import ap_interval, paired_difference
+from yolox.eval.intervals import Estimate, Interval, ap_interval, paired_difference
 from yolox.eval.matches import Ranked, assemble, class_ap, match
+from yolox.eval.report import interval_lines
 
 
 def scene(seed, images=30, classes=5, digits=2):
@@ -194,3 +197,31 @@ def test_images_are_left_out_in_groups_where_there_are_many(monkeypatch):
     exact = np.ptp(ap_interval(matches).interval)
     monkeypatch.setattr("yolox.eval.intervals.GROUPS", 100)
     assert np.ptp(ap_interval(matches).interval) == pytest.approx(exact, rel=0.25)
+
+
+def test_a_few_images_that_decide_are_said():
+    boxes = np.ones((40, 1))
+    boxes[0] = 30
+    part = Ranked(np.zeros(30, np.int64), np.ones((10, 30), bool), np.zeros((10, 30), bool))
+    assert "a few images decide" in ap_interval(assemble(("thing",), boxes, [part])).warning
+
+
+def test_the_line_names_what_is_covered_and_warns():
+    estimate = Estimate(0.34, 0.29, Interval(0.22, 0.355), 73, "47 of 73 classes are rare")
+    text = interval_lines(estimate, images=128)
+    assert "0.2200 to 0.3550, around 0.2900" in text
+    assert "any number of such images and these 73 classes" in text
+    assert "other training runs are not covered" in text
+    assert text.endswith("warning: 47 of 73 classes are rare")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--resamples", "0"], "--resamples: 0 is less than 1"),
+        (["--interval", "--test", "--results", "x.json"], "--interval needs boxes"),
+    ],
+)
+def test_flags_that_make_no_sense_end_in_one_line(flags, message):
+    with pytest.raises(UsageError, match=message):
+        main(["-n", "yolox-nano", *flags])

@@ -107,8 +107,6 @@ def _experiment(args: Namespace) -> Exp:
             raise UsageError("--interval needs boxes, which the test set does not have")
         if not args.results:
             raise UsageError("--test needs --results FILE: the test set's boxes are not public")
-    if args.resamples < 1:
-        raise UsageError(f"--resamples {args.resamples} is not positive")
     exp.validate()
     return exp
 
