@@ -132,7 +132,7 @@ def wrong_contents(draw: st.DrawFn) -> bytes:
     content = content_of(draw(st.sampled_from(KINDS)))
     top = draw(st.sampled_from(list(content)))
     if draw(st.booleans()) and list(places(content[top])):
-        place, part = draw(mutations(content[top], VALUES + TENSORS))
+        _, part = draw(mutations(content[top], VALUES + TENSORS))
         content = {**content, top: part}
     else:
         _, content = draw(mutations({top: content[top]}, VALUES + TENSORS))
