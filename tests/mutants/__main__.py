@@ -145,29 +145,29 @@ def _sample(options: argparse.Namespace) -> list[Mutant]:
 
 
 def _recorded(options: argparse.Namespace, folder: Path) -> CoverageMap:
-    """What is known of the tests; those that are not are run, recorded.
+    """What is known of the tests; those that are not are run, recorded, one file at a time.
 
     Tests that fail without any fault are named and left out.
     """
-    path = options.map or folder / "map.json"
-    records = Records(path, options.packages)
-    files = records.missing(options.tests)
-    if files:
-        recorder = LineRecorder(Path.cwd(), options.packages)
+    packages = sorted({*PACKAGES, *options.packages})
+    records = Records(options.map or folder / "map.json", packages)
+    missing = records.missing(options.tests)
+    for number, file in enumerate(missing, start=1):
 
-        def record() -> int:
-            run_tests(files, folder, recorder)
-            passed = {k: v for k, v in recorder.tests.items() if k not in recorder.failed}
-            records.add(files, passed)
-            print(f"{len(passed)} tests recorded; failed: {', '.join(recorder.failed) or 'none'}")
-            return 0 if passed else 1
+        def record(file: str = file) -> int:
+            recorder = LineRecorder(Path.cwd(), packages)
+            run_tests([file], folder, recorder)
+            records.add(file, recorder.passed())
+            failed = f"; failed: {', '.join(recorder.failed)}" if recorder.failed else ""
+            print(f"{len(recorder.passed())} tests recorded{failed}")
+            return 0
 
         code = in_child(record, MAP_SECONDS, folder / "map.txt")
-        said = (folder / "map.txt").read_text().splitlines()
-        print(said[-1], flush=True)
-        if code != 0:
-            sys.exit("\n".join(said[-30:]))
-        records = Records(path, options.packages)
+        said = (folder / "map.txt").read_text(errors="replace").splitlines() or [
+            f"exit code {code}"
+        ]
+        print(f"{number}/{len(missing)} {file}: {said[-1]}", flush=True)
+        records.read()
     return CoverageMap(records.of(options.tests))
 
 

@@ -70,6 +70,10 @@ class LineRecorder:
                 "lines": {file: sorted(lines) for file, lines in self._lines.items()},
             }
 
+    def passed(self) -> dict[str, dict[str, Any]]:
+        """The recorded tests that did not fail."""
+        return {test: record for test, record in self.tests.items() if test not in self.failed}
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         """A test that fails without a fault says nothing about one."""
         if report.failed:
@@ -91,10 +95,14 @@ class Records:
 
     def __init__(self, path: Path, packages: Iterable[str]):
         sources = [file for package in packages for file in sorted(Path(package).rglob("*.py"))]
-        self._path, code = path, _digest(sources)
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        if known.get("code") != code:
-            known = {"code": code, "files": {}, "tests": {}}
+        self._path, self._code = path, _digest(sources)
+        self.read()
+
+    def read(self) -> None:
+        """What the file holds now; nothing where the code has changed since."""
+        known = json.loads(self._path.read_text()) if self._path.is_file() else {}
+        if known.get("code") != self._code:
+            known = {"code": self._code, "files": {}, "tests": {}}
         self._content = known
 
     def missing(self, tests: Iterable[str]) -> list[str]:
@@ -102,11 +110,11 @@ class Records:
         files = [f for test in tests for f in _test_files(Path(test))]
         return [str(f) for f in files if self._content["files"].get(str(f)) != _digest([f])]
 
-    def add(self, files: Iterable[str], tests: dict[str, dict[str, Any]]) -> None:
-        """Take over what was recorded of some files, instead of what was known of them."""
-        before = {k: v for k, v in self._content["tests"].items() if _file(k) not in files}
+    def add(self, file: str, tests: dict[str, dict[str, Any]]) -> None:
+        """Take over what was recorded of a test file, instead of what was known of it."""
+        before = {k: v for k, v in self._content["tests"].items() if _file(k) != file}
         self._content["tests"] = {**before, **tests}
-        self._content["files"] |= {file: _digest([Path(file)]) for file in files}
+        self._content["files"][file] = _digest([Path(file)])
         self._path.write_text(json.dumps(self._content))
 
     def of(self, tests: Iterable[str]) -> dict[str, dict[str, Any]]:
