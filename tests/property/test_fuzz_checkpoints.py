@@ -8,6 +8,9 @@ from tests.fuzz.settings import EXAMPLES, fuzz_settings
 
 FEWER = max(EXAMPLES // 5, 1)  # a case takes a tenth of a second
 
+# Of a whole file, should a case fail.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 
 @pytest.fixture
 def path(tmp_path):
