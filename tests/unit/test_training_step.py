@@ -10,6 +10,7 @@ from tests.pipeline.runs import run_training
 from yolox import dist
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
+from yolox.engine import train as trainer
 from yolox.engine.optim import make_optimizer
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
@@ -187,6 +188,24 @@ def test_an_epoch_is_evaluated_when_it_is_due(tiny_exp, scripted):
     aps.extend([0.1] * 4)
     run_training(tiny_exp, max_epoch=5, no_aug_epochs=1, eval_interval=2)
     assert len(seen) == 3  # after the epochs 2, 4, and 5, which is the plain and last one
+
+
+def test_a_run_is_saved_every_few_steps(tiny_exp, scripted, monkeypatch):
+    steps = []
+    save = trainer.save
+    monkeypatch.setattr(trainer, "save", lambda run, *names: (steps.append(run.step), save(run)))
+    scripted[0].extend([0.1] * 3)
+    run_training(tiny_exp, save_interval=2)
+    assert steps == [2, 3, 4, 6]  # three steps in an epoch
+
+
+def test_an_epoch_to_resume_at_may_be_named(tiny_exp, scripted):
+    scripted[0].extend([0.1] * 9)
+    run_training(tiny_exp)
+    again, _ = run_training(tiny_exp, resume=True, start_epoch=2)
+    assert len(again) == 3
+    done, _ = run_training(tiny_exp, resume=True)
+    assert done == []
 
 
 def filter_norms(model):
