@@ -14,11 +14,10 @@ HOLDER = """
 import os, sys, time
 from yolox.lock import locked
 with locked(sys.argv[1]):
-    child = os.fork()  # as a data loader's worker
-    if child == 0:
+    if os.fork() == 0:  # as a data loader's worker, which says when it has started
+        print(os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print(child, flush=True)
     time.sleep(60)
 """
 
