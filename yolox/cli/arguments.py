@@ -12,8 +12,6 @@ from yolox.errors import UsageError
 from yolox.limits import over_limit
 from yolox.values import LARGEST, is_clean, shown
 
-LONGEST_MESSAGE = 600  # characters: argparse repeats a whole argument
-
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours: one line, exit code 2."""
@@ -34,8 +32,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raises UsageError."""
-        if len(message) > LONGEST_MESSAGE:
-            message = f"{message[:LONGEST_MESSAGE]}..."
         raise UsageError(f"{self.prog}: {message}")
 
 

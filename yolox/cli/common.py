@@ -19,6 +19,7 @@ from yolox.export.open import Opened, Runtime, is_exported, open_model
 Main = Callable[[list[str] | None], int]
 
 INTERRUPTED = 130  # the shell's code for SIGINT
+LONGEST_MESSAGE = 1500  # characters: an argument or a path may have any length
 
 
 def run(main: Main, argv: list[str] | None = None) -> int:
@@ -51,8 +52,10 @@ def run(main: Main, argv: list[str] | None = None) -> int:
 
 
 def one_line(message: object) -> str:
-    """A message in one line of valid Unicode."""
+    """A message in one line of valid Unicode, cut where it is very long."""
     text = " ".join(str(message).split("\n"))
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[:LONGEST_MESSAGE]}..."
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
