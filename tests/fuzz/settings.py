@@ -9,6 +9,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+LONGEST = 2000  # characters of a message
 
 
 def fuzz_settings() -> settings:
@@ -25,4 +26,4 @@ def fuzz_settings() -> settings:
 def require_one_line(error: Exception) -> None:
     """A message for people: one line, and not a file's content."""
     assert "\n" not in str(error).strip()
-    assert len(str(error)) < 2000
+    assert len(str(error)) < LONGEST
