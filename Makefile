@@ -50,11 +50,11 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -m "not gpu and not web"
 
-# Small faults in the code that the tests should notice (about an hour): SIZE of each package, SEED.
 # Files and command lines of strangers, many more of them than in the tests: make fuzz EXAMPLES=2000
 fuzz: $(READY)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) nice $(BIN)/python -m pytest -q tests/property
 
+# Small faults in the code that the tests should notice (about an hour): SIZE of each package, SEED.
 mutants: $(READY)
 	nice $(BIN)/python -m tests.mutants --size $(or $(SIZE),25) --seed $(or $(SEED),0) $(MUTANTS)
 

@@ -2,7 +2,8 @@
 
 import math
 import types
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from yolox.errors import UsageError
 
@@ -19,8 +20,34 @@ def check_value(key: str, value: Any, kind: Any) -> None:
         raise UsageError(f"{key} {shown(value)} is not {describe(kind)}")
 
 
+def check_keys(where: str, content: Any, kind: Any) -> None:
+    """Raises UsageError naming the key where a content has not the keys and types of a TypedDict.
+
+    kind: a TypedDict, a list of them, or such a thing or None; anything else is a plain type. Keys
+    that the TypedDict does not name are not looked at.
+    """
+    kinds = [k for k in alternatives(kind) if k is not type(None)]
+    if content is None and len(kinds) < len(alternatives(kind)):
+        return
+    inner = get_args(kinds[0])
+    if is_typeddict(kinds[0]):
+        if not isinstance(content, Mapping):
+            raise UsageError(f"{where} {shown(content)} is not an object with keys")
+        for key, hint in get_type_hints(kinds[0]).items():
+            if key in content:
+                check_keys(f"{where}.{key}", content[key], hint)
+            elif key in kinds[0].__required_keys__:
+                raise UsageError(f"{where} has no {key}")
+    elif get_origin(kinds[0]) is list and is_typeddict(inner[0]):
+        check_value(where, content, list)
+        for number, item in enumerate(content):
+            check_keys(f"{where}[{number}]", item, inner[0])
+    else:
+        check_value(where, content, kind)
+
+
 def is_a(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type: not a union, but a tuple's items are looked at."""
+    """Whether a value is of a type: not a union, but items of tuples and mappings are looked at."""
     if is_tuple(kind):
         inner = get_args(kind)
         if not isinstance(value, tuple | list):
@@ -28,6 +55,12 @@ def is_a(value: Any, kind: Any) -> bool:
         if not inner or Ellipsis in inner:
             return all(is_a(item, inner[0]) for item in value) if inner else True
         return len(value) == len(inner) and all(map(is_a, value, inner))
+    if get_origin(kind) is dict:
+        key, item = get_args(kind)
+        return isinstance(value, Mapping) and all(
+            is_a(k, key) and any(is_a(v, alternative) for alternative in alternatives(item))
+            for k, v in value.items()
+        )
     if kind is float:
         return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)
     if kind is int:
@@ -71,6 +104,9 @@ def describe(kind: Any) -> str:
         elif is_tuple(alternative):
             inner = ", ".join(getattr(t, "__name__", "...") for t in get_args(alternative))
             words.append(f"a tuple ({inner})")
+        elif alternative is dict or get_origin(alternative) is dict:
+            inner = " to ".join(describe(t) for t in get_args(alternative))
+            words.append(f"an object ({inner})" if inner else "an object")
         else:
             words.append(names.get(alternative, getattr(alternative, "__name__", str(alternative))))
     return " or ".join(words)

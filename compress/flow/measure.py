@@ -10,8 +10,10 @@ import torch
 from compress.flow.job import CONTROL, DENSE
 from compress.flow.speed import measure_speed
 from yolox.backends import Backend, TorchBackend
+from yolox.config import from_dict
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore_content
+from yolox.errors import UsageError
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
 from yolox.eval.intervals import ap_interval, paired_difference
@@ -20,6 +22,7 @@ from yolox.exp import Exp
 from yolox.export.open import describe
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
+from yolox.values import shown
 
 
 @dataclass
@@ -48,11 +51,25 @@ class Stage:
     file_bytes: int
     AP_low: float | None = None
     AP_high: float | None = None
-    AP_differences: dict[str, dict[str, float]] = field(default_factory=dict)
+    AP_differences: dict[str, dict[str, float | None]] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
     latency_ms_batch8: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
     note: str = ""
+
+    @classmethod
+    def from_json(cls, row: Any, where: str) -> "Stage":
+        """A row of `report.json`. Raises UsageError naming `where` and the key."""
+        if not isinstance(row, dict):
+            raise UsageError(f"{where} {shown(row)} is no row of a table")
+        stage: Stage = from_dict(cls, row, where)
+        for key in ("params", "nonzero_params", "macs", "file_bytes"):
+            if getattr(stage, key) <= 0:
+                raise UsageError(f"{where}: {key} {shown(getattr(stage, key))} is not above 0")
+        for name, found in stage.AP_differences.items():
+            if missing := {"value", "low", "high"} - found.keys():
+                raise UsageError(f"{where}: AP_differences.{name} has no {min(missing)}")
+        return stage
 
     def as_json(self) -> dict[str, Any]:
         """The row of `report.json`."""
@@ -117,9 +134,9 @@ def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp) -> ImageMatches:
 
 def _differences(
     seen: Mapping[str, ImageMatches], matches: ImageMatches, resamples: int
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """A stage's AP less that of the dense model, of the control and of the stage before."""
-    found = {}
+    found: dict[str, dict[str, float | None]] = {}
     for name in dict.fromkeys([*(n for n in (DENSE, CONTROL) if n in seen), *list(seen)[-1:]]):
         estimate = paired_difference(seen[name], matches, resamples)
         low, high = estimate.interval

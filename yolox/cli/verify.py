@@ -14,6 +14,7 @@ from yolox.cli.arguments import Parser, path, require_writable
 from yolox.cli.common import add_experiment, load_experiment
 from yolox.data.coco import CocoDataset
 from yolox.engine.launch import pick_device
+from yolox.engine.records import read_record
 from yolox.engine.verify import (
     Check,
     check_content,
@@ -21,7 +22,6 @@ from yolox.engine.verify import (
     check_file,
     check_files,
     final_model,
-    read_record,
 )
 from yolox.errors import DataError, UsageError, YoloxError
 from yolox.eval.evaluate import evaluate_alone

@@ -33,9 +33,9 @@ def load_json(path: Path) -> dict[str, Any]:
         with open_regular(path) as file:
             return json_object(file.read().decode("utf-8-sig"))
     except OSError as error:
-        raise DataError(f"annotation file {path}: {error.strerror}") from error
+        raise DataError(f"file {path}: {error.strerror}") from error
     except ValueError as error:
-        raise DataError(f"annotation file {path}: not valid JSON: {error}") from error
+        raise DataError(f"file {path}: not valid JSON: {error}") from error
 
 
 class CocoDataset:

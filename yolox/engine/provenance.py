@@ -3,7 +3,7 @@
 import hashlib
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from yolox.data.coco import CocoDataset
 from yolox.errors import DataError
@@ -13,11 +13,17 @@ CODE = Path(__file__).resolve().parent.parent.parent
 GIT_SECONDS = 10  # a git that hangs (a network drive) does not stop a run
 
 
-def git_state(code: Path = CODE) -> dict[str, Any] | None:
-    """`{"commit": str, "dirty": bool}` of the code, or None where it is not a git checkout.
+class Git(TypedDict):
+    """The code's state. dirty: a tracked file was changed since the commit."""
 
-    dirty: a tracked file was changed since the commit. Code that is installed inside another
-    project's checkout has no state of its own.
+    commit: str
+    dirty: bool
+
+
+def git_state(code: Path = CODE) -> Git | None:
+    """The state of the code, or None where it is not a git checkout.
+
+    Code that is installed inside another project's checkout has no state of its own.
     """
     top = _git(code, "rev-parse", "--show-toplevel")
     commit = _git(code, "rev-parse", "HEAD")

@@ -7,15 +7,15 @@ carry a hash of their content besides.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from yolox.data.coco import CocoDataset, load_json
+from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
-from yolox.engine.provenance import data_fingerprint, git_state
+from yolox.engine.provenance import Git, data_fingerprint, git_state
+from yolox.engine.records import Manifest, Record, Report
 from yolox.errors import DataError, YoloxError
 from yolox.files import file_hash
+from yolox.values import shown
 
-MANIFEST, REPORT = "manifest.json", "report.json"
 SHOWN = 12  # letters of a hash
 
 
@@ -29,40 +29,13 @@ class Check:
     ok: bool | None
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a run says of itself: its folder, and the content of its manifest or report."""
-
-    folder: Path
-    content: dict[str, Any]
-
-    @property
-    def is_compression(self) -> bool:
-        """Whether it is a compression's report."""
-        return "stages" in self.content
-
-    def part(self, *keys: str) -> Any:
-        """A value inside. Raises DataError naming the key that is absent or of another kind."""
-        value: Any = self.content
-        for number, key in enumerate(keys, 1):
-            if not isinstance(value, Mapping) or key not in value:
-                raise DataError(f"{self.folder}: the record has no {'.'.join(keys[:number])}")
-            value = value[key]
-        return value
-
-
-def read_record(folder: Path) -> Record:
-    """The record of a run. Raises DataError where the folder has none."""
-    for name in (REPORT, MANIFEST):
-        if (folder / name).is_file():
-            return Record(folder, load_json(folder / name))
-    raise DataError(f"{folder} holds neither {MANIFEST} nor {REPORT}")
-
-
 def check_files(record: Record) -> Iterator[Check]:
     """Hashes of every file that the record names, contents of checkpoints, lineage, code."""
-    yield from _lineage(record) if record.is_compression else _training(record)
-    was, now = record.content.get("git"), git_state()
+    if record.report is not None:
+        yield from _compression(record.folder, record.report)
+    elif record.manifest is not None:
+        yield from _training(record.folder, record.manifest)
+    was, now = record.git, git_state()
     yield Check("code", _commit(was), _commit(now), True if was == now else None)
 
 
@@ -93,52 +66,57 @@ def check_data(record: Record, datasets: Mapping[str, CocoDataset]) -> Iterator[
 
     Annotations are compared by content, images by their paths and sizes in bytes.
     """
-    recorded = record.content.get("fingerprints") or {}
-    for role, fingerprint in recorded.items():
+    for role, fingerprint in record.fingerprints.items():
         if role in datasets:
             found = data_fingerprint(datasets[role])
             yield Check(f"{role} data", _short(fingerprint), _short(found), found == fingerprint)
 
 
 def final_model(record: Record) -> tuple[Path, float | None]:
-    """The checkpoint that a run is for, and the AP that is recorded of it on validation images."""
-    if record.is_compression:
-        last = record.part("stages")[-1]
-        file = next(e["file"] for e in record.part("lineage") if e["name"] == last["name"])
-        return _located(record, file), last["AP"]
-    choice = record.part("choice")
-    ap = choice["report_ap"] if choice["apart"] else record.part("best_ap")
+    """The checkpoint that a run is for, and the AP that is recorded of it on validation images.
+
+    Raises DataError where a report's last row has no file.
+    """
+    if record.report is not None:
+        last, files = record.report["stages"][-1], record.report["lineage"]
+        found = [entry["file"] for entry in files if entry["name"] == last["name"]]
+        if not found:
+            raise DataError(f"{record.folder}: the record names no file of {shown(last['name'])}")
+        return _located(record.folder, found[0]), last["AP"]
+    assert record.manifest is not None
+    choice = record.manifest["choice"]
+    ap = choice["report_ap"] if choice["apart"] else record.manifest["best_ap"]
     return record.folder / "best_ckpt.pth", ap
 
 
-def _training(record: Record) -> Iterator[Check]:
-    parent = record.content.get("parent")
-    if parent:
+def _training(folder: Path, manifest: Manifest) -> Iterator[Check]:
+    parent = manifest["parent"]
+    if parent is not None:
         yield check_file("the checkpoint it began with", Path(parent["path"]), parent["sha256"])
-    best = record.folder / "best_ckpt.pth"
-    yield check_file(best.name, best, record.part("best_ckpt_sha256"))
-    for path in sorted(record.folder.glob("*_ckpt.pth")):
+    best = folder / "best_ckpt.pth"
+    yield check_file(best.name, best, manifest["best_ckpt_sha256"])
+    for path in sorted(folder.glob("*_ckpt.pth")):
         yield check_content(path)
 
 
-def _lineage(record: Record) -> Iterator[Check]:
-    entries = record.part("lineage")
+def _compression(folder: Path, report: Report) -> Iterator[Check]:
+    entries = report["lineage"]
     names = [entry["name"] for entry in entries]
     for entry in entries:
-        path, parent = _located(record, entry["file"]), entry["parent"]
+        path, parent = _located(folder, entry["file"]), entry["parent"]
         yield check_file(entry["name"], path, entry["sha256"])
         if parent is not None and parent not in names:
             yield Check(f"what {entry['name']} was made from", parent, "not in the record", False)
         if path.is_file():
             yield check_content(path)
-    dense, stated = entries[0]["sha256"], record.part("checkpoint", "sha256")
+    dense, stated = entries[0]["sha256"], report["checkpoint"]["sha256"]
     yield Check("the checkpoint it began with", _short(stated), _short(dense), stated == dense)
 
 
-def _located(record: Record, file: str) -> Path:
-    """A file of the record: where it was, or in the folder that may have been moved since."""
+def _located(folder: Path, file: str) -> Path:
+    """A file of the record: where it was, or in the run's folder, which may have been moved."""
     path = Path(file)
-    moved = record.folder / path.name
+    moved = folder / path.name
     return moved if not path.is_file() and moved.is_file() else path
 
 
@@ -146,7 +124,7 @@ def _short(digest: object) -> str:
     return str(digest)[:SHOWN] if digest else ""
 
 
-def _commit(state: Any) -> str:
-    if not isinstance(state, Mapping):
+def _commit(state: Git | None) -> str:
+    if state is None:
         return "no git"
-    return _short(state.get("commit")) + (" and changes" if state.get("dirty") else "")
+    return _short(state["commit"]) + (" and changes" if state["dirty"] else "")
