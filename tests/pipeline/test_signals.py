@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,3 +79,17 @@ def test_a_second_signal_stops_at_once_unsaved(tiny_exp, tmp_path):
     assert done.returncode == -signal.SIGINT
     assert "a second signal stops at once, unsaved" in done.stderr
     assert not list(tmp_path.glob("out/*/latest_ckpt.pth"))
+
+
+def test_nobody_leaves_before_the_checkpoint_is_written(monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(trainer, "average_statistics", lambda run: done.append("averaged"))
+    monkeypatch.setattr(trainer, "_save", lambda run, loop: done.append("saved"))
+    monkeypatch.setattr(trainer.dist, "barrier", lambda: done.append("all are here"))
+    run = SimpleNamespace(
+        is_done=False, saved_step=2, step=3, options=SimpleNamespace(device="cpu")
+    )
+    loop = SimpleNamespace(stop=SimpleNamespace(is_set=True))
+    with pytest.raises(YoloxError, match="interrupted after step 3"):
+        trainer._stop_or_save(run, loop)
+    assert done == ["averaged", "saved", "all are here"]

@@ -119,3 +119,45 @@ def test_an_official_checkpoint_carries_no_hash(tmp_path, capsys):
 def test_what_is_no_run_is_said(tmp_path, capsys):
     assert run(verify_main, [str(tmp_path)]) == 3
     assert "neither manifest.json nor report.json" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "no git"),
+        ({"commit": "abc", "dirty": False}, "abc "),
+        ({"commit": "abc", "dirty": True}, "abc and changes"),
+    ],
+)
+def test_other_code_is_shown_and_no_fault(run_of, capsys, state, said):
+    path = run_of.copy / "out" / "tiny" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "git": state}))
+    assert run_of("out/tiny") == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("code")]
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "key", "value", "said"),
+    [
+        ("small", "report.json", "stages", None, "record.stages None is not"),
+        ("small", "report.json", "stages", [], "stages or lineage is empty"),
+        ("small", "report.json", "lineage", [{"name": "x"}], "record.lineage[0] has no file"),
+        (
+            "small",
+            "report.json",
+            "checkpoint",
+            {"path": "x", "sha256": 3},
+            "checkpoint.sha256 3 is",
+        ),
+        ("out/tiny", "manifest.json", "choice", [], "record.choice [] is not an object"),
+        ("out/tiny", "manifest.json", "fingerprints", {"a": 1}, "an object (text to text)"),
+    ],
+)
+def test_damaged_records_are_named_with_their_key(run_of, capsys, name, file, key, value, said):
+    path = run_of.copy / name / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert run_of(name) == 3
+    line = error_line(capsys)
+    assert str(path) in line
+    assert said in line

@@ -105,6 +105,10 @@ def test_json_that_is_a_list(tmp_path: Path) -> None:
         ({"categories": []}, "'categories' is missing or empty"),
         ({"categories": [{"id": 1}]}, "every category needs 'id' and 'name'"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "id 1 stands twice"),
+        (
+            {"categories": [{"id": i, "name": str(n)} for n, i in enumerate((1, 2, 2))]},
+            "id 2 stands twice",
+        ),
         ({"images": []}, "'images' is missing or empty"),
         ({"images": [{"id": 1, "file_name": "1.jpg"}]}, "every image needs"),
         (
@@ -244,7 +248,7 @@ def test_values_that_cannot_be_used_are_named(
         read(tmp_path)
 
 
-@pytest.mark.parametrize("ids", [(-1, 2), ("a", "b"), (2**70, 2), (1.0, 2)])
+@pytest.mark.parametrize("ids", [(-1, 2), ("a", "b"), (2**63, 2), (2**70, 2), (1.0, 2)])
 def test_ids_of_every_kind_are_evaluated(tmp_path: Path, ids: tuple[Any, Any]) -> None:
     write_set(tmp_path, [box(1, 2, 30, 20, image_id=ids[0])])
     path = tmp_path / "annotations" / "train.json"

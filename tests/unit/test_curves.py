@@ -12,6 +12,7 @@ from compress.choose.plan import Planner, PruneStep
 from compress.fit.adapt import recalibrate
 from compress.flow.heatmap import sensitivity_table, write_csv, write_heatmap
 from compress.flow.sensitivity import CurveStore, SensitivityStep
+from compress.scores import reconstruct
 from compress.scores.curves import Curve, OutputLoss, compensated, measure_curve, removed_counts
 from compress.scores.reconstruct import departures, group_readers, reader_systems
 from compress.structure.groups import find_groups
@@ -142,6 +143,8 @@ def test_output_loss_is_that_of_the_changed_model():
         ((2, 4), (-1.0, 4.0), [0, 0, 2, 2, 2, 2]),
         ((1, 2, 5), (0.0, 3.0, 3.0), [0, 0.75, 0.75, 0.75, 0.75, 0.75]),
         ((6,), (3.0,), [0.5] * 6),
+        ((1, 2, 3), (1.0, 3.0, 5.5), [1, 2, 2.5, 2.5, 2.5, 2.5]),  # every point is a corner
+        ((1, 2, 3), (1.0, 4.5, 7.0), [1, 3, 3, 3, 3, 3]),
     ],
 )
 def test_marginals_are_slopes_of_the_lower_hull(units, losses, expected):
@@ -225,3 +228,12 @@ def test_table_csv_and_heatmap(tmp_path):
         assert 200 < picture.height < 1500
     flat = {"a": Curve(4, (1, 2), (0.0, -1.0))}  # nothing was lost
     write_heatmap(tmp_path / "flat.png", flat, ratios, "loss")
+
+
+def test_layers_are_measured_together_as_far_as_memory_allows(monkeypatch):
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(5)))
+    names = [str(number) for number in range(5)]
+    monkeypatch.setattr(reconstruct, "LARGEST_SUMS", 2 * 8.0 * 4 * (4 + 4))  # bytes of two layers
+    assert list(reconstruct._chunks(model, names)) == [["0", "1"], ["2", "3"], ["4"]]
+    monkeypatch.setattr(reconstruct, "LARGEST_SUMS", 1.0)
+    assert list(reconstruct._chunks(model, names)) == [[name] for name in names]

@@ -73,6 +73,22 @@ class Sliced(nn.Module):
         return self.out(torch.cat([a[:, :width] + b, a[:, width:]], dim=1))
 
 
+class Split(nn.Module):
+    """Parts of one convolution's channels, the first of which meets another convolution; and parts
+    of its rows.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 8), conv(3, 5), conv(8, 4)
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        first, second = a.split([b.shape[1], a.shape[1] - b.shape[1]], dim=1)
+        upper, lower = torch.cat([first + b, second], dim=1).chunk(2, dim=2)
+        return self.out(upper + lower)
+
+
 class Shared(nn.Module):
     """One tower runs over two features, with a batch norm for each."""
 
@@ -168,6 +184,10 @@ FOUND = {
     },
     Depthwise: {"a.0": (8, {("a.0", "out"): 1, ("d.0", "out"): 1, ("out.0", "in"): 1})},
     Sliced: {
+        "a.0": (5, {("a.0", "out"): 1, ("b.0", "out"): 1, ("out.0", "in"): 1}),
+        "a.0#2": (3, {("a.0", "out"): 1, ("out.0", "in"): 1}),
+    },
+    Split: {
         "a.0": (5, {("a.0", "out"): 1, ("b.0", "out"): 1, ("out.0", "in"): 1}),
         "a.0#2": (3, {("a.0", "out"): 1, ("out.0", "in"): 1}),
     },

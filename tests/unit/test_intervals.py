@@ -1,12 +1,21 @@
 """Matches against COCO's own AP, and intervals: what they cover, and what pairs cancel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from yolox.cli.eval import main
 from yolox.errors import UsageError
 from yolox.eval.coco_ap import coco_metrics
-from yolox.eval.intervals import Estimate, Interval, ap_interval, paired_difference
+from yolox.eval.intervals import (
+    Estimate,
+    Interval,
+    _influence,
+    _quantile,
+    ap_interval,
+    paired_difference,
+)
 from yolox.eval.matches import Ranked, assemble, class_ap, match
 from yolox.eval.report import interval_lines
 
@@ -166,8 +175,11 @@ def test_pairing_takes_out_what_the_images_do_to_both():
 def test_a_difference_needs_the_same_boxes():
     rng = np.random.default_rng(6)
     one, other = (World(rng, 20).detect(rng, 0) for _ in range(2))
-    with pytest.raises(ValueError, match="the same images and boxes"):
-        paired_difference(one, other)
+    renamed = replace(one, names=tuple(f"{name}s" for name in one.names))
+    moved = replace(one, boxes=one.boxes[::-1])
+    for different in (other, renamed, moved):
+        with pytest.raises(ValueError, match="the same images and boxes"):
+            paired_difference(one, different)
 
 
 def test_few_images_per_class_are_said():
@@ -225,3 +237,31 @@ def test_the_line_names_what_is_covered_and_warns():
 def test_flags_that_make_no_sense_end_in_one_line(flags, message):
     with pytest.raises(UsageError, match=message):
         main(["-n", "yolox-nano", *flags])
+
+
+def test_two_images_with_a_class_each_have_an_interval():
+    hit = np.arange(10)[:, None] < 4  # right up to an IoU of 0.65
+    parts = [
+        Ranked(np.array([0]), np.ones((10, 1), bool), np.zeros((10, 1), bool)),
+        Ranked(np.array([1]), hit, np.zeros((10, 1), bool)),
+    ]
+    found = ap_interval(assemble(("one", "other"), np.eye(2), parts))
+    assert found.value == found.corrected == pytest.approx(0.7)  # no class can be in fewer images
+    assert "one image" not in found.warning
+    assert found.interval.low < 0.7 <= found.interval.high
+
+
+def test_the_spread_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(9).normal(size=12)
+
+    def mean(weights):
+        return (weights @ values / weights.sum(axis=1))[:, None]
+
+    whole = mean(np.ones((1, 12)))[0]
+    parts = _influence(mean, 12, whole, np.random.default_rng(0))
+    assert np.sqrt((parts**2).sum()) == pytest.approx(values.std(ddof=1) / np.sqrt(12))
+
+
+@pytest.mark.parametrize(("freedoms", "wanted"), [(10, 2.228), (20, 2.086), (60, 2.000)])
+def test_quantiles_are_those_of_tables(freedoms, wanted):
+    assert _quantile(freedoms) == pytest.approx(wanted, abs=0.004)

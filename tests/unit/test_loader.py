@@ -61,3 +61,22 @@ def test_a_worker_that_dies_is_one_line(capsys):
     assert "| ERROR   | DataLoader worker" in said
     assert "(out of memory? fewer data_num_workers need less)" in said
     assert "Traceback" not in said
+
+
+class Asked(ResizedImages):
+    """Samples that say what a signal to the job does in the process that makes them."""
+
+    def sample(self, index):
+        sample = super().sample(index)
+        sample.image[:] = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        return sample
+
+
+def test_workers_leave_signals_to_the_main_process(synthetic_dir):
+    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    spec = AugmentSpec(mosaic_prob=0.0, hsv_prob=0.0, flip_prob=0.0)
+    samples = TrainSamples(Asked(dataset, (64, 64)), spec, seed=0)
+    places = PlaceBatches(12, 0, Schedule(2, 1, 0, 1, 0), 0, 2)
+    for workers, ignored in ((0, 0), (1, 1)):
+        [first, _] = train_batches(samples, places, workers, pin_memory=False, timeout=60.0)
+        assert (first.images == ignored).any(), workers

@@ -86,3 +86,13 @@ def test_overlaps_of_known_boxes():
     torch.testing.assert_close(iou_cxcywh(one, other), torch.tensor([1 / 3, 0.0]))
     # hull 15 x 10 without a gap; hull 30 x 10 with a gap of 10 x 10
     torch.testing.assert_close(giou_cxcywh(one, other), torch.tensor([1 / 3, -1 / 3]))
+
+
+def test_targets_of_another_precision_change_nothing():
+    criterion = YoloxLoss((8, 16, 32))
+    predictions = _predictions()
+    wanted = criterion(predictions, _targets(BOX))
+    for dtype in (torch.float64, torch.float16):  # which hold these numbers exactly
+        found = criterion(predictions, _targets(BOX, dtype=dtype))
+        assert found["total_loss"].dtype == torch.float32
+        assert float(found["total_loss"].detach()) == float(wanted["total_loss"].detach())
