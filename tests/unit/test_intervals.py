@@ -137,10 +137,15 @@ def test_the_interval_covers_the_ap_of_many_images():
     truth = observed(World(np.random.default_rng(0), 20_000).detect(np.random.default_rng(1), -1))
     rng = np.random.default_rng(2)
     below = above = 0
+    values, corrected = [], []
     for _ in range(100):
-        low, high = ap_interval(World(rng, 100).detect(rng, -1), subsets=60).interval
-        above += truth < low
-        below += truth > high
+        found = ap_interval(World(rng, 100).detect(rng, -1), subsets=60)
+        above += truth < found.interval.low
+        below += truth > found.interval.high
+        values.append(found.value)
+        corrected.append(found.corrected)
+    assert np.mean(values) - truth > 0.015, "AP of few images is too high"
+    assert abs(np.mean(corrected) - truth) < 0.4 * (np.mean(values) - truth)
     assert above <= 6, "the percentile bootstrap misses this way 19 times of 100"
     assert below <= 6
     assert above + below <= 10
