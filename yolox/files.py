@@ -31,7 +31,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             yield work
             _flush(work)
             work.replace(path)
-            _flush(path.parent)
+            with suppress(OSError):  # not every system lets a folder be opened or flushed
+                _flush(path.parent)
         finally:
             with suppress(OSError):
                 work.unlink(missing_ok=True)

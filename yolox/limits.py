@@ -46,4 +46,5 @@ def over_limit(name: str, value: float) -> str | None:
     most = limit(name)
     if value <= most:
         return None
-    return f"{value:,.0f} is more than {most:,} (set YOLOX_{name} to allow more)"
+    words = f"{value:,.0f}" if value < 1e15 else "a number of more than 15 digits"
+    return f"{words} is more than {most:,} (set YOLOX_{name} to allow more)"

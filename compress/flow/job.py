@@ -129,12 +129,21 @@ class Workspace:
         return content, model.to(self.job.options.device)
 
     def save(
-        self, name: str, content: Mapping[str, Any], model: nn.Module, masks: Any, channels: Any
+        self,
+        name: str,
+        content: Mapping[str, Any],
+        model: nn.Module,
+        masks: Any,
+        channels: Any,
+        chosen: Mapping[str, Any] | None = None,
     ) -> Path:
-        """A trainable checkpoint without training state; what `content` says of it is kept."""
+        """A trainable checkpoint without training state; what `content` says of it is kept.
+
+        chosen: how this model, and not the one that `content` was of, was chosen among others.
+        """
         weights = {key: value.cpu() for key, value in model.state_dict().items()}
         path = self.job.out / name
         new = {"model": weights, "masks": dict(masks), "channels": channels or {}}
-        chosen = {"chosen": content["chosen"]} if "chosen" in content else {}
-        checkpoint.save(path, {**lean(content), **new, **chosen})
+        choice = {} if chosen is None else {"chosen": dict(chosen)}
+        checkpoint.save(path, {**lean(content), **new, **choice})
         return path

@@ -82,8 +82,9 @@ def adapt_stage(space: Workspace, files: Files, begun: bool) -> Files:
             written[name] = space.save(
                 f"parts/{name}.pth", smaller, part, former, smaller.get("channels")
             )
-    content = {**smaller, "chosen": choice.as_json()}
-    target = space.save("adapted.pth", content, choice.model, masks, smaller.get("channels"))
+    target = space.save(
+        "adapted.pth", smaller, choice.model, masks, smaller.get("channels"), choice.as_json()
+    )
     return {**written, "adapted": target}
 
 
@@ -110,8 +111,8 @@ def _tuned(space: Workspace, files: Files, source: Path, stage: str, begun: bool
     if choice.name == "before":
         logger.warning("{}: training made the model no better, it is left as it was", stage)
     masks, channels = content.get("masks", {}), content.get("channels")
-    content = {**content, "exp": former["exp"], "chosen": choice.as_json()}
-    return space.save(WRITTEN[stage][0], content, choice.model, masks, channels)
+    content = {**content, "exp": former["exp"]}
+    return space.save(WRITTEN[stage][0], content, choice.model, masks, channels, choice.as_json())
 
 
 def merge_stage(space: Workspace, files: Files, begun: bool) -> Files:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,7 +55,10 @@ def run_of(folders, tmp_path):
 def test_what_was_not_touched_holds(run_of, tmp_path, capsys):
     found = tmp_path / "checks.json"
     assert run_of("out/tiny", "--ap", "--device", "cpu") == 0
-    assert "AP of best_ckpt.pth" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "AP of best_ckpt.pth" in shown
+    assert "as hashed" in shown
+    assert "carries no hash" not in shown
     assert run_of("small", "--ap", "--device", "cpu", "--json", str(found)) == 0
     checks = json.loads(found.read_text())
     assert {c["what"] for c in checks} >= {"dense", "pruned", "merged", "validation data"}
@@ -84,6 +88,8 @@ def replace_image(path):
     [
         ("out/tiny", "out/tiny/best_ckpt.pth", weaken, "best_ckpt.pth: "),
         ("out/tiny", "out/tiny/latest_ckpt.pth", flip_a_byte, "content of latest_ckpt.pth"),
+        ("out/tiny", "out/tiny/best_ckpt.pth", flip_a_byte, "best_ckpt.pth: "),
+        ("out/tiny", "out/tiny/best_ckpt.pth", Path.unlink, "best_ckpt.pth is absent"),
         ("small", "small/pruned.pth", weaken, "pruned: "),
         ("small", "data/val2017", replace_image, "validation data"),
     ],

@@ -14,6 +14,7 @@ from yolox.data.doctor import examine
 from yolox.data.image import is_cut_off, read_image
 from yolox.errors import DataError
 from yolox.eval.coco_ap import coco_metrics, ground_truth
+from yolox.eval.matches import match
 
 WIDTH, HEIGHT = 64, 48
 NAN = float("nan")
@@ -262,6 +263,8 @@ def test_ids_of_every_kind_are_evaluated(tmp_path: Path, ids: tuple[Any, Any]) -
     for engine in ("hotcoco", "pycocotools"):
         metrics = coco_metrics(truth, found, engine)
         assert pytest.approx(1.0) == metrics.per_class["dog"].AP
+        matches = match(truth, found, engine)
+        assert (matches.names, matches.boxes.sum()) == (("dog",), 1)
 
 
 @pytest.mark.parametrize(

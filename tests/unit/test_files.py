@@ -32,6 +32,8 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
 def test_limits_are_changed_by_the_environment(monkeypatch):
     assert over_limit("MAX_WORKERS", DEFAULTS["MAX_WORKERS"]) is None
     assert "YOLOX_MAX_WORKERS" in over_limit("MAX_WORKERS", DEFAULTS["MAX_WORKERS"] + 1)
+    for digits in (400, 10_000):  # more than a float has, and than Python prints
+        assert "YOLOX_MAX_WORKERS" in over_limit("MAX_WORKERS", 10**digits)
     monkeypatch.setenv("YOLOX_MAX_WORKERS", "1e3")
     assert limit("MAX_WORKERS") == 1000
     for text in ("many", "-3", "nan", "inf"):

@@ -102,7 +102,8 @@ def test_layers_that_were_cut_must_fit_each_other(dense):
         ("optimizer", {"state": {0: 3}}), ("optimizer", {"param_groups": {}}),
         ("state", 3), ("state", {"step": -1}), ("state", {"rng": torch.zeros(3)}),
         ("state", {"raw_model": {"a": None}}), ("state", {"steps_per_epoch": 0}),
-        ("nonzero_params", "many"),
+        ("nonzero_params", "many"), ("chosen", {"a": 1}),
+        ("chosen", {"kept": "a", "measure": "AP", "scores": {"b": 1.0}}),
     ],
 )  # fmt: skip
 def test_malformed_parts_are_named(tmp_path, dense, key, value):

@@ -23,7 +23,7 @@ from yolox.engine.verify import (
     check_files,
     final_model,
 )
-from yolox.errors import DataError, UsageError, YoloxError
+from yolox.errors import DataError, ModelError, UsageError, YoloxError
 from yolox.eval.evaluate import evaluate_alone
 from yolox.exp import Exp
 from yolox.export.open import Runtime, is_exported, open_file, open_model
@@ -80,15 +80,18 @@ def _of_run(args: Namespace) -> list[Check]:
     record = read_record(args.run)
     checks = list(check_files(record))
     model, recorded = final_model(record)
-    exp = load_experiment(args, str(model))
-    checks += check_data(record, _datasets(exp))
-    if args.ap:
-        checks.append(_ap(args, exp, model, recorded))
+    try:
+        exp = load_experiment(args, str(model))
+        checks += check_data(record, _datasets(exp))
+        if args.ap:
+            checks.append(_ap(args, exp, model, recorded))
+    except (DataError, ModelError) as error:  # what it names is gone or damaged
+        checks.append(Check("model and data", "", str(error), False))
     return checks
 
 
 def _datasets(exp: Exp) -> dict[str, CocoDataset]:
-    """By role; those that are not here are left out, and named by what needs them."""
+    """By role. Raises DataError where one of them cannot be read."""
     found = {"training": exp.get_dataset(), "validation": exp.get_eval_dataset()}
     chosen = exp.get_select_dataset()
     return found if chosen is None else {**found, "choosing": chosen}

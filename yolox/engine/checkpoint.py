@@ -50,6 +50,11 @@ def read(path: str | Path) -> dict[str, Any]:
     versions) have the checksums of their archive compared. Raises ModelError naming the file where
     it is absent, damaged, refused or not a checkpoint, and the key that is not what it should be.
     """
+    return read_hashed(path)[0]
+
+
+def read_hashed(path: str | Path) -> tuple[dict[str, Any], str | None]:
+    """The same with the hash that the file carries, None where it carries none."""
     path = Path(path)
     archive.inspect(path)
     content = _load(path)
@@ -57,13 +62,13 @@ def read(path: str | Path) -> dict[str, Any]:
         raise ModelError(
             f"checkpoint {path}: expected a dictionary, found {type(content).__name__}"
         )
-    _require_unchanged(content, path)
+    stated = _require_unchanged(content, path)
     if "model" not in content and "sparse" not in content:
         if not content or not all(isinstance(value, Tensor) for value in content.values()):
             raise ModelError(f"checkpoint {path} has neither 'model' nor 'sparse'")
         content = {"model": content}
     check_parts(content, path)
-    return content
+    return content, stated
 
 
 def _load(path: Path) -> Any:
@@ -81,18 +86,19 @@ def _load(path: Path) -> Any:
         raise ModelError(archive.damaged(path, error)) from error
 
 
-def _require_unchanged(content: dict[str, Any], path: Path) -> None:
-    """Compare what was read with the hash in it, which is taken out."""
-    stated = content.pop(KEY, None)
+def _require_unchanged(content: dict[str, Any], path: Path) -> str | None:
+    """Compare what was read with the hash in it, which is taken out and returned."""
+    stated: str | None = content.pop(KEY, None)
     if stated is None:
         archive.require_checksums(path)
-        return
+        return None
     try:
         found = content_hash(content)
     except archive.DAMAGE as error:
         raise ModelError(archive.damaged(path, error)) from error
     if stated != found:
         raise ModelError(f"checkpoint {path} is damaged: its content does not fit its sha256")
+    return stated
 
 
 def lean(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def write_manifest(run: Run, finished: bool, report_ap: float | None = None) -> 
         "git": git_state(),
         "parent": run.parent,
         "step": run.step,
-        "best_ap": run.best_ap,
+        "best_ap": run.best_ap if run.best_ap >= 0 else None,
         "best_ckpt_sha256": file_hash(best) if best.is_file() else None,
         "choice": _choice(run, report_ap),
     }

@@ -125,6 +125,20 @@ def _is_rng(value: Any) -> bool:
     return _is_dense(value) and value.dtype == torch.uint8 and value.dim() == 1
 
 
+def is_choice(value: Any) -> bool:
+    """Which of several models was kept, by what measure, and the scores of all by name."""
+    if not is_dict(value) or not all(is_text(value.get(key)) for key in ("kept", "measure")):
+        return False
+    scores = value.get("scores")
+    known = is_dict(scores) and all(map(is_text, scores)) and all(map(is_real, scores.values()))
+    return known and (not scores or value["kept"] in scores)
+
+
+def is_real(value: Any) -> bool:
+    """A number, which may be undefined."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 TENSORS = "a dictionary of tensors by name"
 NUMBER = "a finite number"
 COUNT = "a whole number from 0"
@@ -140,6 +154,7 @@ PARTS: dict[str, tuple[Check, str]] = {
     "start_epoch": (is_count, COUNT),
     "best_ap": (or_none(is_finite), NUMBER),
     "curr_ap": (or_none(is_finite), NUMBER),
+    "chosen": (or_none(is_choice), "a choice among models with their scores"),
     "optimizer": (is_optimizer, "the state of an optimiser"),
     "state": (or_none(is_dict), "a dictionary"),
     "nonzero_params": (is_count, COUNT),

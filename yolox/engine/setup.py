@@ -73,7 +73,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         masks={name: mask.to(device) for name, mask in masks.items()}, channels=channels,
         steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
         file_hashes={}, fingerprints={},
-        parent={"path": options.ckpt, "sha256": file_hash(options.ckpt)} if options.ckpt else None,
+        parent=_parent(options.ckpt) if options.ckpt else None,
         latest_is_ours=options.continues_folder and path.name == latest_path(Path()).name,
     )  # fmt: skip
     for role, used in _datasets(run).items():  # now, for they may be gone when the run has ended
@@ -162,3 +162,8 @@ def _load_weights(
         logger.info("masks of {} tensors stay on: {} of {} weights kept", len(masks), kept, total)
     logger.info("weights of {}", path)
     return masks
+
+
+def _parent(ckpt: str) -> dict[str, str]:
+    """The checkpoint that a run begins with, as its manifest names it."""
+    return {"path": str(Path(ckpt).resolve()), "sha256": file_hash(ckpt)}

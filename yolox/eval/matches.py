@@ -75,8 +75,10 @@ def match(
             image = number[entry["image_id"]]
             by_class.setdefault(entry["category_id"], []).append((image, entry))
     names, columns, parts = [], [], []
-    for category in sorted(truth["categories"], key=lambda category: int(category["id"])):
-        entries = sorted(by_class.get(category["id"], []), key=lambda pair: pair[0])
+    ordered = sorted(truth["categories"], key=lambda category: int(category["id"]))
+    # The engine may have ids of its own, in the same order.
+    for category, key in zip(ordered, sorted(evaluation.params.catIds), strict=True):
+        entries = sorted(by_class.get(key, []), key=lambda pair: pair[0])
         boxes = np.zeros(len(number))
         for image, entry in entries:
             boxes[image] = np.count_nonzero(~np.asarray(entry["gtIgnore"], bool))

@@ -282,4 +282,6 @@ def _is_plain(value: Any) -> bool:
     """Whether a value can stand in JSON: an experiment file may keep objects of its own."""
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
     return value is None or isinstance(value, bool | int | float | str)
