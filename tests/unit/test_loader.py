@@ -68,7 +68,7 @@ class Asked(ResizedImages):
 
     def sample(self, index):
         sample = super().sample(index)
-        sample.image[:] = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        sample.image[:] = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
         return sample
 
 
