@@ -10,9 +10,14 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: a thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from hypothesis import settings
+
 import yolox  # noqa: F401 - sets up OpenMP before torch is imported
 from tests import tracing
 from yolox.data.synthetic import SyntheticSpec, make_dataset
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
