@@ -26,19 +26,19 @@ def check_keys(where: str, content: Any, kind: Any) -> None:
     kind: a TypedDict, a list of them, or such a thing or None; anything else is a plain type. Keys
     that the TypedDict does not name are not looked at.
     """
-    kinds = [k for k in alternatives(kind) if k is not type(None)]
-    if content is None and len(kinds) < len(alternatives(kind)):
+    kinds = alternatives(kind)
+    if content is None and type(None) in kinds:
         return
-    inner = get_args(kinds[0])
-    if is_typeddict(kinds[0]):
+    shape, inner = kinds[-1], get_args(kinds[-1])
+    if is_typeddict(shape):
         if not isinstance(content, Mapping):
             raise UsageError(f"{where} {shown(content)} is not an object with keys")
-        for key, hint in get_type_hints(kinds[0]).items():
+        for key, hint in get_type_hints(shape).items():
             if key in content:
                 check_keys(f"{where}.{key}", content[key], hint)
-            elif key in kinds[0].__required_keys__:
+            elif key in shape.__required_keys__:
                 raise UsageError(f"{where} has no {key}")
-    elif get_origin(kinds[0]) is list and is_typeddict(inner[0]):
+    elif get_origin(shape) is list and is_typeddict(inner[0]):
         check_value(where, content, list)
         for number, item in enumerate(content):
             check_keys(f"{where}[{number}]", item, inner[0])

@@ -13,6 +13,7 @@ from compress.flow.report import report_content, stage_table
 from yolox.backends import TorchBackend
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
+from yolox.engine.records import REPORT
 from yolox.engine.restore import restore
 from yolox.export.open import describe
 from yolox.files import file_hash, write_json
@@ -33,7 +34,7 @@ def evaluate_stage(space: Workspace, ledger: Ledger, files: Files) -> list[Stage
         **provenance(space, files),
     }
     content = report_content(stages, facts)
-    write_json(job.out / "report.json", content, indent=2)
+    write_json(job.out / REPORT, content, indent=2)
     write_page(
         job.out / "report.html", stages, content, _bars(files), _pictures(space, files, stages)
     )

@@ -13,10 +13,9 @@ LONGEST = 2000  # characters of a message
 
 
 def fuzz_settings() -> settings:
-    """Settings for `@given`: no deadline, and the same cases in every default run."""
+    """Settings for `@given`: the same cases in every default run."""
     return settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize="FUZZ_EXAMPLES" not in os.environ,
         database=None,
         suppress_health_check=list(HealthCheck),

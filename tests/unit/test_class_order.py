@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
+from tests.logs import logged
 from yolox.backends import ModelInfo
 from yolox.cli.deploy import DeployConfig, _images
 from yolox.data.class_order import require_same_order, require_same_split
@@ -49,10 +49,8 @@ def nothing(categories: list[dict]) -> None:
 
 @pytest.fixture
 def warnings():
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="WARNING", format="{message}")
-    yield lines
-    logger.remove(sink)
+    with logged("WARNING") as lines:
+        yield lines
 
 
 def test_splits(synthetic_dir, tmp_path, warnings):

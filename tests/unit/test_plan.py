@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from loguru import logger
 
 from compress.choose.plan import RANKINGS, Planner, PruneStep
 from compress.scores.curves import Curve
 from compress.structure.groups import find_groups, kept_channels, warn_of_unused
+from tests.logs import logged
 from tests.tiny_models import SPECS
 from yolox.errors import UsageError
 from yolox.models import build
@@ -122,8 +122,6 @@ def test_floor_and_multiples_are_those_of_the_dense_model_in_every_round():
 
 
 def test_a_word_that_excludes_nothing_is_said():
-    said: list[str] = []
-    sink = logger.add(said.append, format="{message}")
-    warn_of_unused(["head", "haed"], ["head.stem", "neck.conv"])
-    logger.remove(sink)
+    with logged() as said:
+        warn_of_unused(["head", "haed"], ["head.stem", "neck.conv"])
     assert [line.split(":")[1].split()[0] for line in said] == ["'haed'"]

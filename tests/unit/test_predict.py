@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from loguru import logger
 from torch import Tensor
 
+from tests.logs import logged
 from yolox.backends import Backend, ModelInfo
 from yolox.config import AugmentSpec, EvalSpec
 from yolox.data.batch import Place, TrainSamples
@@ -63,10 +63,8 @@ def stored_small(tmp_path: Path) -> CocoDataset:
 
 @pytest.fixture
 def said():
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="WARNING", format="{message}")
-    yield lines
-    logger.remove(sink)
+    with logged("WARNING") as lines:
+        yield lines
 
 
 def test_detections_are_in_the_pixels_of_the_annotation(stored_small, said):

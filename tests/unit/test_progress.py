@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from loguru import logger
 
+from tests.logs import logged
 from yolox.engine import progress
 
 
@@ -13,8 +13,6 @@ from yolox.engine import progress
 )
 def test_an_ap_that_is_undefined_is_said(monkeypatch, best_ap, said):
     monkeypatch.setattr(progress, "choice_words", lambda run: "on 3 images")
-    lines: list[str] = []
-    sink = logger.add(lines.append, format="{message}")
-    progress.log_end(SimpleNamespace(best_ap=best_ap, folder="out"), None)
-    logger.remove(sink)
+    with logged() as lines:
+        progress.log_end(SimpleNamespace(best_ap=best_ap, folder="out"), None)
     assert f"best AP {said}" in lines[-1]

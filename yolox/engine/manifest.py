@@ -12,6 +12,7 @@ import torch
 import yolox
 from yolox import dist
 from yolox.engine.provenance import git_state
+from yolox.engine.records import MANIFEST
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.files import file_hash, write_json
@@ -19,7 +20,7 @@ from yolox.files import file_hash, write_json
 
 def manifest_path(folder: Path) -> Path:
     """The manifest of a run's folder."""
-    return folder / "manifest.json"
+    return folder / MANIFEST
 
 
 def write_manifest(run: Run, finished: bool, report_ap: float | None = None) -> None:

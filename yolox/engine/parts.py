@@ -84,9 +84,14 @@ def is_count(value: Any) -> bool:
     return is_whole(value) and value >= 0
 
 
+def is_real(value: Any) -> bool:
+    """A number, numpy's too, which may be infinite or undefined."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def is_finite(value: Any) -> bool:
     """A finite number, numpy's too."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return is_real(value) and math.isfinite(value)
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
@@ -132,11 +137,6 @@ def is_choice(value: Any) -> bool:
     scores = value.get("scores")
     known = is_dict(scores) and all(map(is_text, scores)) and all(map(is_real, scores.values()))
     return known and (not scores or value["kept"] in scores)
-
-
-def is_real(value: Any) -> bool:
-    """A number, which may be undefined."""
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 TENSORS = "a dictionary of tensors by name"
