@@ -50,6 +50,14 @@ def _traced_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Random weights of a test are the same in every order of the tests."""
+    import torch  # after yolox, see above
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def samples_dir() -> Path:
     """Real images and weights (YOLOX_SAMPLES, or shared/samples beside the checkout)."""

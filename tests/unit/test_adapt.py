@@ -66,9 +66,10 @@ def test_least_squares_restores_channels_that_were_copies():
         for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
             tensor[3:] = tensor[:3]
     student, trace = half_of(model)
-    assert difference(student.model, model) > 0.1
+    cut = difference(student.model, model)
+    assert cut > 0.1
     solved = least_squares(student, trace, IMAGES, ridge=1e-9)
-    assert difference(solved, model) < 1e-2
+    assert difference(solved, model) < 0.05 * cut  # few samples draw towards the weights before
     assert difference(student.model, model) > 0.1  # the student itself is as it was
 
 
