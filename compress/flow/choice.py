@@ -90,6 +90,6 @@ def average_precision(space: Workspace, model: nn.Module, dataset: CocoDataset) 
     content = checkpoint.read(space.job.ckpt)
     info = describe(restore_content(content, space.job.ckpt, exp.detector_spec()))
     backend = TorchBackend(fuse(model), info, space.job.options.device)
-    found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers)
+    found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
     ap = found.metrics.AP
     return 0.0 if ap != ap else ap

@@ -13,10 +13,11 @@ from compress.flow.report import report_content, stage_table
 from yolox.backends import TorchBackend
 from yolox.data.coco import load_json
 from yolox.engine import checkpoint
+from yolox.engine.provenance import file_record
 from yolox.engine.records import REPORT
 from yolox.engine.restore import restore
 from yolox.export.open import describe
-from yolox.files import file_hash, write_json
+from yolox.files import write_json
 from yolox.models.fuse import fuse
 
 
@@ -29,7 +30,7 @@ def evaluate_stage(space: Workspace, ledger: Ledger, files: Files) -> list[Stage
         "chosen_on": _chosen_on(space),
         "recipe": asdict(job.recipe),
         "exp": {"name": job.exp.exp_name, "options": job.exp.options()},
-        "checkpoint": {"path": job.ckpt, "sha256": file_hash(job.ckpt)},
+        "checkpoint": file_record(job.ckpt),
         "runs": ledger.notes(),
         **provenance(space, files),
     }

@@ -93,6 +93,7 @@ def _recovery(space: Workspace, files: Files) -> dict[str, Any]:
     """Options, data and teacher of a fine-tune."""
     exp, options = recovery_experiment(space), space.job.options
     sets = [exp.get_dataset(), exp.get_select_dataset(), exp.get_eval_dataset()]
+    judged = None if space.choice_set is not None else space.calibration_hash(space.judging_images)
     return {
         "recover": effective_options(exp),
         "teacher": file_hash(exp.teacher) if exp.teacher else None,
@@ -100,6 +101,7 @@ def _recovery(space: Workspace, files: Files) -> dict[str, Any]:
         "batch": options.batch_size,
         "precision": options.precision,
         "evaluated": space.job.evaluated,
+        "judged on": judged,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from loguru import logger
 from torch import nn
 
+from compress.fit.adapt import AdaptStep
 from compress.fit.images import CalibrationImages
 from compress.flow.contents import Contents
 from compress.flow.recipe import Recipe
@@ -101,6 +102,11 @@ class Workspace:
     @cached_property
     def _contents(self) -> Contents:
         return Contents(self.job.out / "contents.json")
+
+    @property
+    def judging_images(self) -> int:
+        """How many images judge a fine-tune where no labelled ones do."""
+        return self.recipe.adapt.images if self.recipe.adapt is not None else AdaptStep.images
 
     def calibration_hash(self, count: int) -> str:
         """Of the content of the images that `images(count)` gives. Raises DataError."""

@@ -127,7 +127,7 @@ def _note(chosen: Mapping[str, Any] | None) -> str:
 def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp) -> ImageMatches:
     """AP of a stage, and which of its detections are right."""
     dataset = exp.get_eval_dataset()
-    found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), exp.data_num_workers)
+    found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
     stage.AP, stage.AP50 = found.metrics.AP, found.metrics.AP50
     return match(ground_truth(dataset), found.results)
 

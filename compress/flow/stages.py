@@ -13,7 +13,7 @@ from loguru import logger
 from torch import Tensor, nn
 
 from compress.choose.masks import MaskStep, draw_masks, kept_share
-from compress.fit.adapt import AdaptStep, adapt
+from compress.fit.adapt import adapt
 from compress.flow.choice import Judge
 from compress.flow.job import CONTROL, DENSE, PLAN, WRITTEN, Workspace
 from compress.flow.ledger import Files
@@ -105,8 +105,7 @@ def _tuned(space: Workspace, files: Files, source: Path, stage: str, begun: bool
     former, before = space.load(source)
     content, after = space.load(best)
     dense = before if source == files[DENSE] else space.load(files[DENSE])[1]
-    count = space.recipe.adapt.images if space.recipe.adapt is not None else AdaptStep.images
-    images = None if space.choice_set is not None else space.images(count)
+    images = None if space.choice_set is not None else space.images(space.judging_images)
     choice = Judge(space, dense, images).best({"before": before, "after": after})
     if choice.name == "before":
         logger.warning("{}: training made the model no better, it is left as it was", stage)

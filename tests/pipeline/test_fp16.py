@@ -37,7 +37,7 @@ def overflow(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("what", ["loss", "gradients"])
 def test_an_overflow_changes_nothing_but_the_scale(tiny_exp, overflow, what, monkeypatch, capsys):
     overflow([1], what)
     seen, train_step = [], trainer.train_step
@@ -54,14 +54,21 @@ def test_an_overflow_changes_nothing_but_the_scale(tiny_exp, overflow, what, mon
     assert all(torch.equal(value, skipped[name]) for name, value in before.items())
     assert not all(torch.equal(value, after[name]) for name, value in skipped.items())
     assert (scale, updates) == (2.0**15, 2)
-    assert count == (1 if what == "loss" else 0)
-    assert ("step 1 is skipped, its loss overflowed" in capsys.readouterr().err) == (what == "loss")
+    assert count == 1
+    assert f"step 1 is skipped, its {what} overflowed (1 in a row)" in capsys.readouterr().err
     content = checkpoint.read(result.folder / "latest_ckpt.pth")
     assert all(bool(torch.isfinite(value).all()) for value in content["model"].values())
 
 
-def test_too_many_in_a_row_end_the_run(tiny_exp, overflow, monkeypatch):
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("loss", r"loss is \S+ at step 6; the batch's files are named"),
+        ("gradients", "gradients are not finite at step 6, nor in the 2 steps before"),
+    ],
+)
+def test_too_many_in_a_row_end_the_run(tiny_exp, overflow, monkeypatch, what, said):
     monkeypatch.setattr(step, "MOST_SKIPPED", 2)
-    overflow([1, 2, 4, 5, 6], "loss")
-    with pytest.raises(YoloxError, match=r"loss is \S+ at step 6; the batch's files are named"):
+    overflow([1, 2, 4, 5, 6], what)
+    with pytest.raises(YoloxError, match=said):
         run_training(tiny_exp, max_epoch=3)

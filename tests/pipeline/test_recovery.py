@@ -230,3 +230,12 @@ def test_the_best_checkpoint_is_taken_not_the_last(command, trainer, monkeypatch
     assert command("--until", "recover") == 0
     key = "backbone.backbone.stem.conv.conv.weight"
     assert state(command.out / "recovered.pth")[key].abs().sum() > 0
+
+
+def test_other_images_to_judge_by_repeat_a_recovery(command, trainer, data, tmp_path):
+    folder = Path(shutil.copytree(data / "val2017", tmp_path / "calibration"))
+    assert command("--calibration", str(folder), "--until", "recover") == 0
+    first, second = sorted(folder.iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    assert command("--calibration", str(folder), "--until", "recover") == 0
+    assert len(trainer.calls) == 2

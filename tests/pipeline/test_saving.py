@@ -46,7 +46,7 @@ def test_a_kill_between_any_two_writes_loses_nothing(tiny_exp):
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "6 kills, different: []\n"
+    assert done.stdout == "8 kills, different: []\n"
 
 
 def test_the_last_saves_stay_and_a_damaged_one_is_skipped(tiny_exp, folder, capsys):

@@ -1,5 +1,6 @@
 """Signals to a run in one process (to jobs of several: `test_processes.py`)."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import yolox.engine.train as trainer
 from tests.pipeline.runs import run_training
+from yolox.engine import checkpoint
 from yolox.engine.signals import StoppedInSetUp, stop_signals
 from yolox.errors import YoloxError
 
@@ -93,3 +95,68 @@ def test_nobody_leaves_before_the_checkpoint_is_written(monkeypatch):
     with pytest.raises(YoloxError, match="interrupted after step 3"):
         trainer._stop_or_save(run, loop)
     assert done == ["averaged", "saved", "all are here"]
+
+
+def _evaluations(monkeypatch, signal_in=None):
+    """Epochs that are evaluated; the handler of SIGTERM is called in the one of that number."""
+    seen, evaluate = [], trainer.evaluate_epoch
+
+    def observed(run, curves):
+        seen.append(run.epoch)
+        if run.epoch == signal_in:
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+        return evaluate(run, curves)
+
+    monkeypatch.setattr(trainer, "evaluate_epoch", observed)
+    return seen
+
+
+def _results(folder):
+    contents = [checkpoint.read(folder / f"{name}_ckpt.pth") for name in ("best", "latest")]
+    return [(c["state"]["step"], c["best_ap"], c["curr_ap"]) for c in contents]
+
+
+def test_a_signal_before_an_evaluation_stops_there_and_it_is_made_up_for(
+    tiny_exp, tmp_path, monkeypatch
+):
+    run_training(tiny_exp, name="whole")
+    seen = _evaluations(monkeypatch)
+    with pytest.raises(YoloxError, match="interrupted after step 3; continue with --resume"):
+        run_training(tiny_exp, name="cut", stop_after=3)
+    assert seen == []
+    run_training(tiny_exp, name="cut", resume=True)
+    assert seen == [1, 2]
+    assert _results(tmp_path / "out" / "cut") == _results(tmp_path / "out" / "whole")
+
+
+def test_a_run_that_is_killed_in_an_evaluation_begins_there(tiny_exp, tmp_path, monkeypatch):
+    run_training(tiny_exp, name="whole")
+
+    def killed(run, curves):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "evaluate_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(tiny_exp, name="cut")
+    losses, _ = run_training(tiny_exp, name="cut", resume=True)
+    assert len(losses) == 3  # the second epoch
+    assert _results(tmp_path / "out" / "cut") == _results(tmp_path / "out" / "whole")
+
+
+def test_a_signal_in_the_last_evaluation_ends_what_would_follow(tiny_exp, tmp_path, monkeypatch):
+    seen = _evaluations(monkeypatch, signal_in=2)
+    with pytest.raises(YoloxError, match="interrupted when training was done"):
+        run_training(tiny_exp)
+    assert seen == [1, 2]
+    assert json.loads((tmp_path / "out/tiny/manifest.json").read_text())["finished"] is True
+
+
+def test_a_signal_before_the_report_on_other_images_is_made_up_for(tiny_exp, tmp_path, monkeypatch):
+    _evaluations(monkeypatch, signal_in=2)
+    with pytest.raises(YoloxError, match="interrupted after the last step; continue with --resume"):
+        run_training(tiny_exp, select_share=0.25)
+    assert json.loads((tmp_path / "out/tiny/manifest.json").read_text())["finished"] is False
+    losses, result = run_training(tiny_exp, select_share=0.25, resume=True)
+    assert losses == []
+    assert result.report_ap is not None

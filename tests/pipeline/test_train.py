@@ -13,6 +13,7 @@ from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
 from yolox.engine.restore import restore
 from yolox.errors import ModelError, UsageError, YoloxError
+from yolox.files import file_hash
 
 
 @pytest.fixture
@@ -152,3 +153,32 @@ def test_bf16_on_the_cpu_trains(tiny_exp, capsys):
     losses, _ = run_training(tiny_exp, max_epoch=1, precision="fp16")
     assert all(math.isfinite(loss) for loss in losses)
     assert "--fp16 on cpu: bf16 autocast, no scaler" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_has_its_records(tiny_exp, out, monkeypatch):
+    run_training(tiny_exp, name="first", max_epoch=1)
+    first = out / "first" / "best_ckpt.pth"
+    monkeypatch.chdir(first.parent)
+    with pytest.raises(YoloxError, match="interrupted"):
+        run_training(tiny_exp, ckpt=first.name, max_epoch=3, stop_after=4)
+    kept = {"path": str(first), "sha256": file_hash(first)}
+    found = json.loads((out / "tiny" / "manifest.json").read_text())
+    assert (found["finished"], found["parent"]) == (False, kept)
+    assert found["best_ckpt_sha256"] == file_hash(out / "tiny" / "best_ckpt.pth")
+    run_training(tiny_exp, resume=True, max_epoch=3)
+    found = json.loads((out / "tiny" / "manifest.json").read_text())
+    assert (found["finished"], found["parent"]) == (True, kept)
+    assert found["best_ckpt_sha256"] == file_hash(out / "tiny" / "best_ckpt.pth")
+
+
+def test_an_ap_that_nobody_measured_is_null_in_the_records(tiny_exp, out):
+    with pytest.raises(YoloxError, match="interrupted"):
+        run_training(tiny_exp, stop_after=1)
+    assert json.loads((out / "tiny" / "manifest.json").read_text())["best_ap"] is None
+
+
+def test_a_run_that_stopped_early_is_over(tiny_exp):
+    asked = {"max_epoch": 9, "patience": 1, "basic_lr_per_img": 1e-12}
+    losses, _ = run_training(tiny_exp, **asked)
+    assert len(losses) < 27
+    assert run_training(tiny_exp, resume=True, **asked)[0] == []

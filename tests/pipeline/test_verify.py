@@ -167,3 +167,13 @@ def test_damaged_records_are_named_with_their_key(run_of, capsys, name, file, ke
     line = error_line(capsys)
     assert str(path) in line
     assert said in line
+
+
+def test_a_compression_is_checked_with_the_options_it_had(run_of, capsys):
+    ckpt, recipe = run_of.copy / "out/tiny/best_ckpt.pth", run_of.copy / "recipe.yaml"
+    words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(run_of.copy / "other")]
+    words += ["--backends", "none", "--device", "cpu", "data_dir", str(run_of.copy / "data")]
+    other = ["val_ann", "instances_train2017.json", "val_name", "train2017"]
+    assert run(prune_main, [*words, *other]) == 0
+    assert run_of("other") == 0
+    assert "validation data" in capsys.readouterr().out

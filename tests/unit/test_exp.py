@@ -73,6 +73,13 @@ def test_wrong_values_are_named(key, value, words):
     assert words in str(caught.value)
 
 
+def test_a_prediction_has_the_experiments_workers_and_patience():
+    exp = Exp()
+    exp.merge(["data_timeout", "7", "data_num_workers", "3", "test_conf", "0.2"])
+    options = exp.predict_options()
+    assert (options.timeout, options.workers, options.eval_spec.conf) == (7.0, 3, 0.2)
+
+
 def test_p6_sizes_are_multiples_of_64():
     exp = get_exp(exp_name="yolox-m-p6")
     exp.merge(["input_size", "(96, 96)"])

@@ -1,5 +1,6 @@
 import pytest
 
+from yolox import files
 from yolox.errors import UsageError, YoloxError
 from yolox.files import remove_partials, whole_file, write_json, write_text
 from yolox.limits import DEFAULTS, limit, over_limit
@@ -13,6 +14,20 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_flushed_keeps_what_was_written(tmp_path, monkeypatch):
+    flush = files._flush
+
+    def files_only(path):
+        if path.is_dir():
+            raise OSError(22, "Invalid argument")  # as some network drives say
+        flush(path)
+
+    monkeypatch.setattr(files, "_flush", files_only)
+    with whole_file(tmp_path / "new.txt") as work:
+        work.write_text("whole")
+    assert (tmp_path / "new.txt").read_text() == "whole"
 
 
 def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path):

@@ -154,9 +154,7 @@ def _accuracy(args: Namespace, plan: Plan, case: Case, dataset: CocoDataset) -> 
     assert exp is not None  # it has a data set
     try:
         backend = open_order(order_of(case, plan, str(pick_device(args.device))))
-        found = evaluate_alone(
-            backend, dataset, case.model.size_hw, exp.eval_spec(), exp.data_num_workers
-        )
+        found = evaluate_alone(backend, dataset, case.model.size_hw, exp.predict_options())
     except YoloxError as error:
         logger.error("{}: no AP: {}", case.title, error)
         return None

@@ -12,8 +12,9 @@ from yolox.cli.arguments import real, whole
 from yolox.data.loader import dead_worker
 from yolox.engine.launch import TIMEOUT_MINUTES, JobSize, pick_device
 from yolox.engine.log import set_up_log
+from yolox.engine.records import Record
 from yolox.errors import UsageError, YoloxError
-from yolox.exp import Exp, exp_of_checkpoint, get_exp
+from yolox.exp import Exp, exp_of_checkpoint, get_exp, set_stored_options
 from yolox.export.open import Opened, Runtime, is_exported, open_model
 
 Main = Callable[[list[str] | None], int]
@@ -143,15 +144,20 @@ def job_size(args: argparse.Namespace) -> JobSize:
     return JobSize(args.devices, args.num_machines, args.machine_rank, args.dist_url)
 
 
-def load_experiment(args: argparse.Namespace, ckpt: str | None = None) -> Exp:
+def load_experiment(
+    args: argparse.Namespace, ckpt: str | None = None, record: Record | None = None
+) -> Exp:
     """The experiment named on the command line, with its options set and checked.
 
     ckpt: a checkpoint that names its experiment, for the case that the command line does not.
+    record: of the run that made the checkpoint, whose options may be others.
     """
     if args.exp_file is None and args.name is None and ckpt is not None:
         if is_exported(ckpt):
             raise UsageError(f"{ckpt} does not name its experiment: name it with -f or -n")
         exp = exp_of_checkpoint(ckpt)
+        if record is not None:
+            set_stored_options(exp, record.options, f"the record in {record.folder}")
         exp.merge(args.opts)
         logger.info("images and labels, where needed, are those in {}", exp.data_root())
     else:

@@ -4,6 +4,7 @@ Images of a folder are sorted by aspect ratio into rectangular batches, detected
 answer: the framework, the parameter count (values that are not zero), then COCO results.
 """
 
+import math
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from yolox.data.coco import CocoDataset
 from yolox.data.coco_classes import category_ids
 from yolox.data.folder import ImageFolder, find_images
 from yolox.data.image import header_size
+from yolox.data.loader import DATA_TIMEOUT
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
@@ -50,8 +52,9 @@ class DeployConfig:
     exp: name of a shipped experiment, for checkpoints that do not state their architecture. A file
     of your own is named on the command line (-f): no configuration makes code run.
     allow_outside: annotations may name images outside the folder `images`.
-    size: (height, width) that images are scaled to fit; conf, nms and the keys after them are
-    those of `EvalSpec`. Paths are relative to the working directory.
+    size: (height, width) that images are scaled to fit. data_timeout: seconds that a worker may
+    take for a batch. conf, nms and the keys after them are those of `EvalSpec`. Paths are relative
+    to the working directory.
     """
 
     checkpoint: str
@@ -64,6 +67,7 @@ class DeployConfig:
     rectangular: bool = True
     batch_size: int = 8
     workers: int = 2
+    data_timeout: float = DATA_TIMEOUT
     device: str | None = None
     backend: str | None = None
     threads: int = 0
@@ -88,6 +92,10 @@ class DeployConfig:
             raise ValueError(
                 f"batch_size {self.batch_size}, workers {self.workers}, threads {self.threads}: "
                 "too small"
+            )
+        if not 0 < self.data_timeout < math.inf:
+            raise ValueError(
+                f"data_timeout {self.data_timeout} is not a positive number of seconds"
             )
         if "" in (self.checkpoint, self.images, self.answer):
             raise ValueError("checkpoint, images or answer is empty")
@@ -164,7 +172,9 @@ def deploy(config: DeployConfig, exp_file: str | None = None) -> None:
         if config.rectangular
         else square_batches(len(images), config.size, config.batch_size)
     )
-    options = PredictOptions(config.eval_spec(), workers=config.workers)
+    options = PredictOptions(
+        config.eval_spec(), workers=config.workers, timeout=config.data_timeout
+    )
     predicted = predict(backend, images, batches, options)
     spent["images, wall clock"] = time.perf_counter() - clock
 

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,6 @@ from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json
 from yolox.eval.intervals import SUBSETS, Estimate, ap_interval
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.matches import match
-from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, interval_lines, latency_line, metrics_table
 from yolox.exp import Exp
 from yolox.export.graph_size import graph_size
@@ -119,12 +119,7 @@ def _size(args: Namespace, opened: Opened, size_hw: tuple[int, int]) -> Complexi
 
 def _evaluate(args: Namespace, exp: Exp, opened: Opened) -> None:
     backend = opened.backend
-    options = PredictOptions(
-        exp.eval_spec(),
-        workers=exp.data_num_workers,
-        legacy=args.legacy,
-        progress=dist.rank() == 0,
-    )
+    options = replace(exp.predict_options(), legacy=args.legacy, progress=dist.rank() == 0)
     batch = max(args.batch_size // dist.world_size(), 1)
     dataset = exp.get_eval_dataset()
     found = evaluate(backend, dataset, exp.test_size, batch, options)

@@ -81,7 +81,7 @@ def _of_run(args: Namespace) -> list[Check]:
     checks = list(check_files(record))
     model, recorded = final_model(record)
     try:
-        exp = load_experiment(args, str(model))
+        exp = load_experiment(args, str(model), record)
         checks += check_data(record, _datasets(exp))
         if args.ap:
             checks.append(_ap(args, exp, model, recorded))
@@ -103,8 +103,7 @@ def _ap(args: Namespace, exp: Exp, model: Path, recorded: float | None) -> Check
         raise UsageError(f"--ap: {args.run} records no AP")
     runtime = Runtime(device=pick_device(args.device))
     backend = open_model(model, runtime, exp.test_size, exp.detector_spec()).backend
-    found = evaluate_alone(
-        backend, exp.get_eval_dataset(), exp.test_size, exp.eval_spec(), exp.data_num_workers
-    ).metrics.AP
+    dataset = exp.get_eval_dataset()
+    found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options()).metrics.AP
     same = abs(found - recorded) <= AP_TOLERANCE
     return Check(f"AP of {model.name}", f"{recorded:.4f}", f"{found:.4f}", same)

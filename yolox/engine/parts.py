@@ -130,6 +130,11 @@ def _is_rng(value: Any) -> bool:
     return _is_dense(value) and value.dtype == torch.uint8 and value.dim() == 1
 
 
+def is_file_record(value: Any) -> bool:
+    """A file's path and hash."""
+    return is_dict(value) and all(is_text(value.get(key)) for key in ("path", "sha256"))
+
+
 def is_choice(value: Any) -> bool:
     """Which of several models was kept, by what measure, and the scores of all by name."""
     if not is_dict(value) or not all(is_text(value.get(key)) for key in ("kept", "measure")):
@@ -178,4 +183,7 @@ STATE: dict[str, tuple[Check, str]] = {
     "lr_scale": (lambda value: is_finite(value) and 0 < value <= 1, "a number from 0 to 1"),
     "taken_back": (is_count, COUNT),
     "run_id": (is_text, "a name"),
+    "job": (or_none(is_text), "a name"),
+    "parent": (or_none(is_file_record), "the path and the hash of a file"),
+    "awaits_evaluation": (lambda value: isinstance(value, bool), "true or false"),
 }

@@ -20,6 +20,13 @@ class Git(TypedDict):
     dirty: bool
 
 
+class File(TypedDict):
+    """A file and the hash that it had."""
+
+    path: str
+    sha256: str
+
+
 def git_state(code: Path = CODE) -> Git | None:
     """The state of the code, or None where it is not a git checkout.
 
@@ -51,9 +58,15 @@ def data_fingerprint(dataset: CocoDataset, full: bool = False) -> str:
     return digest.hexdigest()
 
 
+def file_record(file: str | Path) -> File:
+    """A file as records name it: its whole path and its hash."""
+    return {"path": str(Path(file).resolve()), "sha256": file_hash(file)}
+
+
 def lineage_entry(name: str, file: Path, parent: str | None) -> dict[str, Any]:
     """One artefact of a lineage. parent: the name of the entry that it was made from."""
-    return {"name": name, "file": str(file), "sha256": file_hash(file), "parent": parent}
+    known = file_record(file)
+    return {"name": name, "file": known["path"], "sha256": known["sha256"], "parent": parent}
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from yolox.data.coco import load_json
-from yolox.engine.provenance import Git
+from yolox.engine.provenance import File, Git
 from yolox.errors import DataError, UsageError
 from yolox.values import check_keys
 
 MANIFEST, REPORT = "manifest.json", "report.json"
-
-
-class File(TypedDict):
-    """A file and the hash that it had."""
-
-    path: str
-    sha256: str
 
 
 class Choice(TypedDict):
@@ -29,11 +22,18 @@ class Choice(TypedDict):
     report_ap: float | None
 
 
+class Options(TypedDict):
+    """The options of the experiment."""
+
+    options: dict[str, Any]
+
+
 class Provenance(TypedDict, total=False):
-    """Data and code; records of earlier versions lack them."""
+    """Data, code and experiment; records of earlier versions lack them."""
 
     fingerprints: dict[str, str]
     git: Git | None
+    exp: Options
 
 
 class Manifest(Provenance):
@@ -81,6 +81,12 @@ class Record:
     def fingerprints(self) -> dict[str, str]:
         """Of the data, by their role."""
         return self._either.get("fingerprints", {})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the experiment, as it ran."""
+        found = self._either.get("exp")
+        return {} if found is None else found["options"]
 
     @property
     def git(self) -> Git | None:

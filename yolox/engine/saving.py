@@ -107,7 +107,8 @@ def _write_latest(run: Run, source: Path | None) -> None:
         else:
             _copy(source, latest)
 
-    if keep < 2 or not (run.latest_is_ours and latest.is_file()):
+    same_step = run.saved_step == run.step  # saved before the evaluation: to be replaced
+    if keep < 2 or same_step or not (run.latest_is_ours and latest.is_file()):
         write()
     else:
         with whole_file(latest_path(run.folder, 1)) as previous:
@@ -200,6 +201,9 @@ def contents(run: Run) -> dict[str, Any]:
             "lr_scale": run.lr_scale,
             "taken_back": run.taken_back,
             "run_id": run.run_id,
+            "job": run.job,
+            "parent": run.parent,
+            "awaits_evaluation": run.awaits_evaluation,
         },
     }
 
@@ -261,5 +265,8 @@ def _take_up_state(run: Run, state: dict[str, Any]) -> None:
     run.lr_scale = float(state.get("lr_scale", 1.0))
     run.taken_back = int(state.get("taken_back", 0))
     run.run_id = str(state.get("run_id", run.run_id))
+    run.parent = state.get("parent", run.parent)
+    awaits = bool(state.get("awaits_evaluation", False))
+    run.awaits_evaluation = awaits and run.options.start_epoch is None
     if state["steps_per_epoch"] == run.steps_per_epoch and run.options.start_epoch is None:
         run.step = int(state["step"])

@@ -16,7 +16,8 @@ from yolox.engine import checkpoint
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
-from yolox.engine.provenance import data_fingerprint
+from yolox.engine.provenance import data_fingerprint, file_record
+from yolox.engine.restart import job_name
 from yolox.engine.restore import (
     channels_of,
     cut_model,
@@ -73,7 +74,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         masks={name: mask.to(device) for name, mask in masks.items()}, channels=channels,
         steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
         file_hashes={}, fingerprints={},
-        parent=_parent(options.ckpt) if options.ckpt else None,
+        parent=file_record(options.ckpt) if options.ckpt else None, job=job_name(),
         latest_is_ours=options.continues_folder and path.name == latest_path(Path()).name,
     )  # fmt: skip
     for role, used in _datasets(run).items():  # now, for they may be gone when the run has ended
@@ -162,8 +163,3 @@ def _load_weights(
         logger.info("masks of {} tensors stay on: {} of {} weights kept", len(masks), kept, total)
     logger.info("weights of {}", path)
     return masks
-
-
-def _parent(ckpt: str) -> dict[str, str]:
-    """The checkpoint that a run begins with, as its manifest names it."""
-    return {"path": str(Path(ckpt).resolve()), "sha256": file_hash(ckpt)}

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, SizeSpec, TrainSpec
+from yolox.config import AugmentSpec, DetectorSpec, SizeSpec, TrainSpec
 from yolox.data.coco import CocoDataset
 from yolox.engine.ema import ModelEMA
+from yolox.engine.provenance import File
 from yolox.errors import UsageError
+from yolox.eval.predict import PredictOptions
 from yolox.losses import YoloxLoss
 from yolox.losses.distillation import Distillation
 from yolox.models import Detector
@@ -32,7 +34,7 @@ class Experiment(Protocol):
     def train_spec(self) -> TrainSpec: ...
     def augment_spec(self) -> AugmentSpec: ...
     def size_spec(self) -> SizeSpec: ...
-    def eval_spec(self) -> EvalSpec: ...
+    def predict_options(self) -> PredictOptions: ...
     def get_model(self) -> Detector: ...
     def get_criterion(self) -> YoloxLoss: ...
     def get_dataset(self) -> CocoDataset: ...
@@ -82,7 +84,8 @@ class Run:
     lr_scale, taken_back: what the guard (`yolox.engine.guard`) has made of the learning rate, and
         how often. skipped_steps: in a row, for a loss that overflowed in fp16.
     saved_step: when this process saved last. latest_is_ours: `latest_ckpt.pth` is whole and of
-        this run. run_id: the same after every --resume.
+        this run. run_id: the same after every --resume. job: the same in every try of a torchrun
+        job. awaits_evaluation: the evaluation after the last step is not done.
     """
 
     exp: Experiment
@@ -105,7 +108,7 @@ class Run:
     file_hashes: dict[str, str]
     fingerprints: dict[str, str]  # of the data sets, by role
     distillation: Distillation | None = None
-    parent: dict[str, str] | None = None  # path and hash of the checkpoint it started from
+    parent: File | None = None  # path and hash of the checkpoint it began with
     step: int = 0
     best_ap: float = -1.0  # nothing evaluated yet
     curr_ap: float = 0.0
@@ -115,6 +118,8 @@ class Run:
     taken_back: int = 0
     saved_step: int | None = None
     latest_is_ours: bool = False
+    awaits_evaluation: bool = False
+    job: str | None = None
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
     @property
@@ -129,8 +134,9 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether the last step was made."""
-        return self.step >= self.spec.max_epoch * self.steps_per_epoch
+        """Whether the last step was made, or no gain came of the last `patience` evaluations."""
+        spent = self.spec.patience and self.evaluations_without_gain >= self.spec.patience
+        return bool(spent) or self.step >= self.spec.max_epoch * self.steps_per_epoch
 
     @property
     def epoch(self) -> int:

@@ -23,13 +23,15 @@ from yolox.files import write_json
 from yolox.models import Predictions
 
 MOST_SKIPPED = 20  # steps in a row: the scale starts at 2^16, and each of them halves it
+OVERFLOWED = "step {} is skipped, its {} overflowed ({} in a row): the scale is {:g} now"
 
 
 def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], float]:
     """One optimiser step over all rounds; its losses and the seconds waited for data.
 
-    A step that overflows in fp16 changes nothing but the scaler: no losses are returned for it.
-    Raises DivergedError where the loss is not finite otherwise, or too often in a row.
+    A step that overflows in fp16 changes nothing but the scaler: where it is the loss that does, no
+    losses are returned. Raises DivergedError where loss or gradients do so too often in a row, and
+    where the loss is not finite otherwise.
     """
     peak = run.spec.basic_lr_per_img * run.options.batch_size
     rate = learning_rate(run.step, run.steps_per_epoch, peak, run.spec) * run.lr_scale
@@ -54,7 +56,6 @@ def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], fl
         _restore_statistics(run.model, before)
         totals.clear()
     else:
-        run.skipped_steps = 0
         _optimise(run)
     run.optimizer.zero_grad(set_to_none=True)
     apply_masks(run.model, run.masks)
@@ -65,12 +66,25 @@ def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], fl
 
 
 def _optimise(run: Run) -> None:
-    """Change the weights by their gradients; the scaler skips gradients that overflowed."""
+    """Change the weights by their gradients; the scaler skips gradients that overflowed.
+
+    Raises DivergedError where it did too often in a row.
+    """
+    scale = run.scaler.get_scale()
     if run.spec.clip_grad_norm:
         run.scaler.unscale_(run.optimizer)
         nn.utils.clip_grad_norm_(run.model.parameters(), run.spec.clip_grad_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
+    if run.scaler.get_scale() >= scale:
+        run.skipped_steps = 0
+        return
+    run.skipped_steps += 1
+    if run.skipped_steps > MOST_SKIPPED:
+        raise DivergedError(
+            f"gradients are not finite at step {run.step}, nor in the {MOST_SKIPPED} steps before"
+        )
+    logger.warning(OVERFLOWED, run.step, "gradients", run.skipped_steps, run.scaler.get_scale())
 
 
 def _statistics(model: nn.Module) -> list[Tensor]:
@@ -94,10 +108,7 @@ def _skip_or_stop(run: Run, batch: Batch | None, loss: float) -> None:
     run.skipped_steps += 1
     if run.scaler.is_enabled() and run.skipped_steps <= MOST_SKIPPED:
         run.scaler.update(run.scaler.get_scale() * run.scaler.get_backoff_factor())
-        logger.warning(
-            "step {} is skipped, its loss overflowed ({} in a row): the scale is {:g} now",
-            run.step, run.skipped_steps, run.scaler.get_scale(),
-        )  # fmt: skip
+        logger.warning(OVERFLOWED, run.step, "loss", run.skipped_steps, run.scaler.get_scale())
         return
     if batch is None:
         raise DivergedError(f"loss is not finite at step {run.step} in another process")

@@ -16,7 +16,7 @@ from yolox.engine.log import Curves, Meter, make_curves, set_up_log
 from yolox.engine.manifest import write_manifest
 from yolox.engine.progress import log_end, log_plain_phase, log_start, progress_bar, report_step
 from yolox.engine.restart import after_restart
-from yolox.engine.saving import DivergedError, require_finite_weights, save
+from yolox.engine.saving import DivergedError, save
 from yolox.engine.setup import prepare
 from yolox.engine.signals import Stop, StoppedInSetUp, stop_signals
 from yolox.engine.state import Experiment, Run, RunOptions
@@ -76,10 +76,13 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
             ) from None
         stop.in_set_up = False
         _train_guarded(run, loop)
+        if run.select_dataset is not None:
+            _end_if_stopped(run, loop, "after the last step; continue with --resume")
         report_ap = report_best(run)
         if dist.rank() == 0:
             write_manifest(run, finished=True, report_ap=report_ap)
-    log_end(run, report_ap)
+        log_end(run, report_ap)
+        _end_if_stopped(run, loop, "when training was done")
     best_ap = run.best_ap if run.best_ap >= 0 else float("nan")
     return TrainResult(best_ap, run.curr_ap, run.folder, report_ap)
 
@@ -115,6 +118,8 @@ def _train_guarded(run: Run, loop: Loop) -> None:
 
 def _train_steps(run: Run, loop: Loop) -> None:
     """Train from the current step to the end, or until there is no gain any more."""
+    if run.awaits_evaluation:
+        _evaluate(run, loop)
     loop.bar.n, clock = run.step, time.perf_counter()
     with closing(batches_of(run, loop.source)) as batches:
         while not run.is_done:
@@ -127,28 +132,37 @@ def _train_steps(run: Run, loop: Loop) -> None:
             loop.bar.update()
             report_step(run, loop.meter, loop.curves)
             if run.step % run.steps_per_epoch == 0:
-                if _end_of_epoch(run, loop):
-                    return
+                _end_of_epoch(run, loop)
                 clock = time.perf_counter()
             _stop_or_save(run, loop)
 
 
-def _end_of_epoch(run: Run, loop: Loop) -> bool:
-    """Evaluate when due, save; whether training stops early."""
-    epoch = run.epoch  # epochs done
+def _end_of_epoch(run: Run, loop: Loop) -> None:
+    """Save; evaluate when due.
+
+    It is saved before the evaluation, which may take long, so that a run which is killed in it
+    begins there when it is resumed.
+    """
     average_statistics(run)
-    require_finite_weights(run)
-    if not _evaluation_is_due(run, epoch):
-        _save(run, loop)
-        return False
+    run.awaits_evaluation = _evaluation_is_due(run, run.epoch)
+    _save(run, loop)
+    if run.awaits_evaluation:
+        _end_if_stopped(run, loop, f"after step {run.step}; continue with --resume")
+        _evaluate(run, loop)
+
+
+def _evaluate(run: Run, loop: Loop) -> None:
+    """Evaluate the epoch that has ended, and save what came of it."""
+    epoch = run.epoch  # epochs done
     improved = evaluate_epoch(run, loop.curves)
     require_no_collapse(run)
+    run.awaits_evaluation = False
     history = [f"epoch_{epoch}"] if run.spec.save_history_ckpt else []
     _save(run, loop, "last_epoch", *history, *(["best"] if improved else []))
+    if improved and dist.rank() == 0:
+        write_manifest(run, finished=False)  # the best checkpoint's hash
     if run.spec.patience and run.evaluations_without_gain >= run.spec.patience:
         logger.info("no gain in {} evaluations: stopped early", run.evaluations_without_gain)
-        return True
-    return False
 
 
 def _evaluation_is_due(run: Run, epoch: int) -> bool:
@@ -166,8 +180,14 @@ def _stop_or_save(run: Run, loop: Loop) -> None:
         average_statistics(run)
         _save(run, loop)
     if wish == STOP:
+        _end_if_stopped(run, loop, f"after step {run.step}; continue with --resume")
+
+
+def _end_if_stopped(run: Run, loop: Loop, when: str) -> None:
+    """Raises YoloxError in every process where a signal came to one of them; all is saved."""
+    if dist.any_process(loop.stop.is_set, run.options.device):
         dist.barrier()  # nobody leaves, and so ends the job, before rank 0 has saved
-        raise YoloxError(f"interrupted after step {run.step}; continue with --resume")
+        raise YoloxError(f"interrupted {when}")
 
 
 def _wish(run: Run, loop: Loop) -> float:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 from loguru import logger
 from torch import nn
@@ -15,7 +16,6 @@ from yolox.engine.restore import load_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
-from yolox.eval.predict import PredictOptions
 from yolox.eval.report import class_table, latency_line, metrics_table
 from yolox.models.fuse import fuse
 
@@ -79,12 +79,7 @@ def report_best(run: Run) -> float | None:
 
 
 def _evaluate(run: Run, model: nn.Module, dataset: CocoDataset) -> Evaluation | None:
-    options = PredictOptions(
-        run.exp.eval_spec(),
-        workers=run.exp.data_num_workers,
-        progress=dist.rank() == 0,
-        timeout=run.exp.data_timeout,
-    )
+    options = replace(run.exp.predict_options(), progress=dist.rank() == 0)
     detector = run.exp.detector_spec()
     info = ModelInfo(detector.num_classes, detector.strides)
     backend = TorchBackend(fuse(model), info, run.options.device)

@@ -5,7 +5,6 @@ from typing import Any
 
 from yolox import dist
 from yolox.backends import Backend
-from yolox.config import EvalSpec
 from yolox.data.class_order import require_same_order
 from yolox.data.coco import CocoDataset, size_problem
 from yolox.data.problems import summary, warn_once
@@ -83,11 +82,9 @@ def evaluate_alone(
     backend: Backend,
     dataset: CocoDataset,
     size_hw: tuple[int, int],
-    eval_spec: EvalSpec,
-    workers: int,
+    options: PredictOptions,
 ) -> Evaluation:
     """Evaluate on all images in a process that belongs to no group."""
-    options = PredictOptions(eval_spec, workers=workers)
     found = evaluate(backend, dataset, size_hw, backend.info.batch or BATCH, options)
     assert found is not None  # rank 0
     return found

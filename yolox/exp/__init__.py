@@ -2,6 +2,6 @@
 
 from yolox.exp.base import Exp
 from yolox.exp.build import get_exp
-from yolox.exp.stored import exp_of_checkpoint
+from yolox.exp.stored import exp_of_checkpoint, set_stored_options
 
-__all__ = ["Exp", "exp_of_checkpoint", "get_exp"]
+__all__ = ["Exp", "exp_of_checkpoint", "get_exp", "set_stored_options"]

@@ -23,6 +23,7 @@ from yolox.data.coco import CocoDataset
 from yolox.data.loader import DATA_TIMEOUT
 from yolox.data.split import set_aside
 from yolox.errors import UsageError
+from yolox.eval.predict import PredictOptions
 from yolox.exp.options import apply_options, option_types
 from yolox.limits import over_limit
 from yolox.losses import YoloxLoss
@@ -200,6 +201,10 @@ class Exp:
         return self._checked(
             lambda: EvalSpec(self.test_conf, self.nmsthre, self.class_agnostic, self.multi_class)
         )
+
+    def predict_options(self) -> PredictOptions:
+        """How a model of the experiment runs on a data set."""
+        return PredictOptions(self.eval_spec(), self.data_num_workers, timeout=self.data_timeout)
 
     def size_spec(self) -> SizeSpec:
         """Input sizes; multi-scale heights in multiples of the largest stride."""

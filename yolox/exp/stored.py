@@ -39,7 +39,7 @@ def exp_of_checkpoint(path: str | Path) -> Exp:
     exp = get_exp(exp_name=name) if name is not None else Exp()
     if name is None:
         exp.exp_name = _file_name(path)
-    _set_options(exp, stored.get("options", {}), path)
+    set_stored_options(exp, stored.get("options", {}), f"checkpoint {path}")
     if file is not None and name is None:
         logger.info("experiment file {} is not run (name it with -f to run it)", file)
     return exp
@@ -64,13 +64,16 @@ def _file_name(path: str | Path) -> str:
     return stem if stem.strip(".") else Exp.exp_name
 
 
-def _set_options(exp: Exp, options: Mapping[str, Any], path: str | Path) -> None:
-    """Set what a checkpoint stores, checked; say which values are other than the experiment's."""
+def set_stored_options(exp: Exp, options: Mapping[str, Any], where: str) -> None:
+    """Set what a checkpoint or a record stores, checked; say which values are new to it.
+
+    where: the file, for messages. Raises ModelError for a wrong value; warns of unknown options.
+    """
     known = option_types(exp)
     unknown = [key for key in options if key not in known]
     if unknown:
         names = ", ".join(map(shown, unknown))
-        logger.warning("{}: options that are not known here are ignored: {}", path, names)
+        logger.warning("{}: options that are not known here are ignored: {}", where, names)
     changed = {}
     for key, value in options.items():
         if key in unknown or key in NOT_TAKEN:
@@ -84,7 +87,7 @@ def _set_options(exp: Exp, options: Mapping[str, Any], path: str | Path) -> None
             setattr(exp, key, value)
         exp.validate()
     except UsageError as error:
-        raise ModelError(f"checkpoint {path}: {error}") from error
+        raise ModelError(f"{where}: {error}") from error
     if changed:
         words = ", ".join(f"{key} {shown(value)}" for key, value in sorted(changed.items()))
-        logger.info("options from {}: {}", path, words)
+        logger.info("options from {}: {}", where, words)

@@ -256,10 +256,8 @@ def _measure(job: Job, dataset: CocoDataset) -> Callable[[Backend], float]:
     exp = job.exp
 
     def measure(backend: Backend) -> float:
-        found = evaluate_alone(
-            backend, dataset, exp.test_size, job.eval_spec(), exp.data_num_workers
-        )
-        return found.metrics.AP
+        options = replace(exp.predict_options(), eval_spec=job.eval_spec())
+        return evaluate_alone(backend, dataset, exp.test_size, options).metrics.AP
 
     return measure
 
