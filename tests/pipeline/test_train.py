@@ -129,6 +129,15 @@ def test_official_checkpoints_are_resumed_from_their_average(tiny_exp, out, caps
     assert "goes on from the averaged ones" in capsys.readouterr().err
 
 
+def test_a_best_ap_that_is_not_stated_is_beaten_by_the_next(tiny_exp, out):
+    run_training(tiny_exp, max_epoch=1)
+    content = checkpoint.read(out / "tiny" / "latest_ckpt.pth")
+    old = {key: content[key] for key in ("start_epoch", "model", "optimizer")}
+    torch.save(old, out / "old.pth")
+    _, result = run_training(tiny_exp, resume=True, ckpt=str(out / "old.pth"))
+    assert result.best_ap == max(result.last_ap, 0.0)
+
+
 def test_resume_of_another_architecture_is_refused(tiny_exp, out):
     run_training(tiny_exp, name="ours", max_epoch=1)
     with pytest.raises(ModelError, match=r"depth is 0\.33, the experiment has 0\.67"):

@@ -170,3 +170,24 @@ def test_values_nested_without_end_are_refused(tmp_path):
     path.write_bytes(buffer.getvalue())
     with pytest.raises(ModelError, match="nested without end"):
         checkpoint.read(path)
+
+
+@pytest.mark.parametrize("dtype", [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+    torch.int16, torch.int8, torch.uint8, torch.bool,
+])  # fmt: skip
+def test_tensors_of_every_type_are_read_back(tmp_path, dtype):
+    path, kept = tmp_path / "typed.pth", torch.tensor([0, 1, 3, 1]).to(dtype)
+    checkpoint.save(path, {"model": {"w": torch.ones(1)}, "kept": {"w": kept}})
+    found = checkpoint.read(path)["kept"]["w"]
+    assert found.dtype is dtype
+    assert torch.equal(found, kept)
+
+
+def test_numbers_of_numpy_have_the_hash_of_those_that_are_read_back(tmp_path):
+    path = tmp_path / "numbers.pth"
+    numbers = {"a": np.float32(0.5), "b": np.float64(0.25)}
+    checkpoint.save(path, {"model": {"w": torch.ones(1)}, "numbers": numbers})
+    found, carried = checkpoint.read_hashed(path)
+    assert carried
+    assert found["numbers"] == numbers

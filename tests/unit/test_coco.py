@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from yolox.data.coco import CocoDataset
+from yolox.data.coco_classes import COCO_IDS, COCO_NAMES
 from yolox.data.doctor import examine
 from yolox.data.image import is_cut_off, read_image
 from yolox.errors import DataError
@@ -71,6 +72,13 @@ def test_boxes_and_contiguous_labels(tmp_path: Path) -> None:
     boxes, labels = dataset.targets(1)
     assert (boxes.tolist(), labels.tolist()) == ([[1, 2, 11, 22]], [1])
     assert dataset.problems == []
+
+
+def test_the_categories_of_coco_are_eighty_of_ninety() -> None:
+    assert len(COCO_IDS) == len(set(COCO_NAMES)) == 80
+    place = {name: COCO_IDS[COCO_NAMES.index(name)] for name in ("person", "stop sign", "book")}
+    assert place == {"person": 1, "stop sign": 13, "book": 84}
+    assert {29, 30, 45, 83, 91}.isdisjoint(COCO_IDS)
 
 
 def test_targets_are_copies(tmp_path: Path) -> None:

@@ -87,3 +87,21 @@ def test_copies_of_the_student_that_are_evaluated_do_not_disturb(teacher):
     images = noise(1, (64, 64)).float()
     copy.deepcopy(student).eval()(images)
     assert bool(torch.isfinite(distill(images, student(images))))
+
+
+@pytest.mark.parametrize(("outputs", "features"), [(3.0, 0.0), (0.25, 0.0), (1.0, 2.0)])
+def test_the_terms_have_their_weights(teacher, outputs, features):
+    student = copy.deepcopy(teacher).train()
+    for parameter in student.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    images = noise(1, (64, 64)).float()
+
+    def loss(outputs, features):
+        weights = DistillWeights(outputs, features)
+        distill = Distillation(teacher, student, SPEC.strides, weights, {})
+        return float(distill(images, student(images)).detach())
+
+    alone, both = loss(1.0, 0.0), loss(1.0, 1.0)
+    assert both > alone > 0
+    wanted = outputs * alone + features * (both - alone)
+    assert loss(outputs, features) == pytest.approx(wanted, rel=1e-4)

@@ -1,5 +1,9 @@
 """Experiments and their options."""
 
+import json
+import math
+
+import numpy as np
 import pytest
 
 from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, LossSpec, TrainSpec
@@ -78,6 +82,16 @@ def test_a_prediction_has_the_experiments_workers_and_patience():
     exp.merge(["data_timeout", "7", "data_num_workers", "3", "test_conf", "0.2"])
     options = exp.predict_options()
     assert (options.timeout, options.workers, options.eval_spec.conf) == (7.0, 3, 0.2)
+
+
+def test_options_are_what_a_record_can_hold():
+    exp = Exp()
+    exp.seen, exp.spread, exp.share = np.float32(0.5), (1, (2, 3)), math.inf
+    exp.odd, exp.thing = "\ud800", object()
+    found = exp.options()
+    assert (found["seen"], found["spread"]) == (0.5, [1, [2, 3]])
+    assert not {"share", "odd", "thing"} & found.keys()
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_p6_sizes_are_multiples_of_64():

@@ -166,6 +166,7 @@ def test_saturation_and_value_stop_at_their_ends_and_hue_goes_round():
     pixel = np.array([[[0, 0, 200]]], np.uint8)  # red: hue 0, saturation 255, value 200
     assert shift_hsv(pixel, (0, 0, 100)).tolist() == [[[0, 0, 255]]]
     assert shift_hsv(pixel, (0, -255, 0)).tolist() == [[[200, 200, 200]]]
+    assert shift_hsv(pixel, (0, 0, -255)).tolist() == [[[0, 0, 0]]]
     assert shift_hsv(pixel, (60, 0, 0)).tolist() == [[[0, 200, 0]]]  # green
     assert shift_hsv(pixel, (-60, 0, 0)).tolist() == [[[200, 0, 0]]]  # blue
     assert shift_hsv(pixel, (180, 30, 0)).tolist() == pixel.tolist()

@@ -11,6 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from yolox.config import (
     AugmentSpec,
     DetectorSpec,
@@ -22,6 +24,7 @@ from yolox.config import (
 from yolox.data.coco import CocoDataset
 from yolox.data.loader import DATA_TIMEOUT
 from yolox.data.split import set_aside
+from yolox.engine.parts import is_plain
 from yolox.errors import UsageError
 from yolox.eval.predict import PredictOptions
 from yolox.exp.options import apply_options, option_types
@@ -175,8 +178,7 @@ class Exp:
     def options(self) -> dict[str, Any]:
         """All attributes with plain values, JSON-able: what a checkpoint keeps."""
         values = {key: getattr(self, key) for key in option_types(self) if hasattr(self, key)}
-        plain = {key: value for key, value in values.items() if _is_plain(value)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        return {key: _as_json(value) for key, value in values.items() if is_plain(value)}
 
     # specs
 
@@ -283,10 +285,8 @@ class Exp:
             raise UsageError(f"experiment {self.exp_name}: {error}") from error
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value can stand in JSON: an experiment file may keep objects of its own."""
+def _as_json(value: Any) -> Any:
+    """A plain value as JSON has it: lists for tuples, Python's numbers for numpy's."""
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool | int | float | str)
+        return [_as_json(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
