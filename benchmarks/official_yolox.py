@@ -46,7 +46,7 @@ def make_forward(kind: str, name: str, size: int):
     if "not fused" not in kind:
         model = fuse(model)
     plain = "channels-first" in kind or "not fused" in kind
-    backend = TorchBackend(model, ModelInfo(80, (8, 16, 32)), channels_last=not plain)
+    backend = TorchBackend(model, ModelInfo(80, 32), channels_last=not plain)
     images = torch.rand(1, 3, size, size) * 255
     return lambda: backend(images)
 

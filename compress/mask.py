@@ -6,7 +6,7 @@ That is the checkpoint with masked weights and its masks, to be tuned (`tools/tr
 
 from dataclasses import replace
 
-from compress.choose.masks import EXCLUDED, PATTERNS, SHARE, MaskStep
+from compress.choose.masks import PATTERNS, SHARE, MaskStep
 from compress.flow.pipeline import compress
 from compress.flow.recipe import Recipe
 from compress.prune import job_parser, named_job
@@ -23,11 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--criterion", default=MaskStep.criterion, help=", ".join(CRITERIA))
     parser.add_argument("--pattern", default="none", help=", ".join(PATTERNS))
     parser.add_argument(
-        "--exclude", nargs="*", default=list(EXCLUDED), help="words in names to leave alone"
+        "--exclude", nargs="*", help="words in names to leave alone (default: the head's)"
     )
     args = parser.parse(argv)
     try:
-        step = MaskStep(args.share, args.criterion, tuple(args.exclude), args.pattern)
+        exclude = None if args.exclude is None else tuple(args.exclude)
+        step = MaskStep(args.share, args.criterion, exclude, args.pattern)
     except ValueError as error:
         raise UsageError(f"compress/mask.py: {error}") from error
     compress(replace(named_job(args, Recipe(mask=step)), until="mask"))

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from yolox.backends import ModelInfo
-from yolox.config import DetectorSpec
-from yolox.models import build
+from yolox.families import build
+from yolox.families.yolox import YoloxSpec
 from yolox.models.fuse import fuse
 
 SIZE = (64, 96)
 SPECS = {
-    "p5": DetectorSpec(num_classes=3, depth=0.33, width=0.125),
-    "depthwise": DetectorSpec(num_classes=3, depth=0.33, width=0.125, depthwise=True),
-    "p6": DetectorSpec(
+    "p5": YoloxSpec(num_classes=3, depth=0.33, width=0.125),
+    "depthwise": YoloxSpec(num_classes=3, depth=0.33, width=0.125, depthwise=True),
+    "p6": YoloxSpec(
         num_classes=3, depth=0.33, width=0.125, strides=(8, 16, 32, 64),
         channels=(256, 512, 768, 1024), csp_shortcut="rest", act="relu",
     ),
@@ -28,7 +28,10 @@ def tiny_model(name: str = "p5") -> tuple[nn.Module, ModelInfo]:
     spec = SPECS[name]
     model = build(spec)
     spread_scores(model)
-    return fuse(model.eval()), ModelInfo(3, spec.strides, ("a", "b", "c"), (1, 2, 7))
+    info = ModelInfo(
+        3, spec.divisor, ("a", "b", "c"), (1, 2, 7), family=spec.family, strides=spec.strides
+    )
+    return fuse(model.eval()), info
 
 
 def spread_scores(model: nn.Module) -> None:

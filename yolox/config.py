@@ -1,7 +1,7 @@
 """Frozen, validated specifications: what is built and run, as plain data.
 
-A spec is made once, where a value enters (an experiment, a checkpoint), and is checked there.
-Everything below takes single values out of it; no spec object enters a model.
+A spec is made once, where a value enters (an experiment, a checkpoint), and is checked there. Here
+are those that no detector family owns.
 """
 
 import math
@@ -14,14 +14,9 @@ from yolox.errors import UsageError
 from yolox.limits import over_limit
 from yolox.values import check_value, shown
 
-ACTIVATIONS = ("silu", "relu", "lrelu", "hswish")
-BACKBONES = ("csp", "darknet53")
-CSP_SHORTCUTS = ("hidden", "rest")
-IOU_LOSSES = ("iou", "giou")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
 MOST = 10**9  # of anything that is counted
-LARGEST_SCALE = 64.0  # of depth and width: YOLOX-X has 1.33 and 1.25
 
 
 def nearest(name: object, known: Sequence[str]) -> str:
@@ -33,91 +28,25 @@ def nearest(name: object, known: Sequence[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError with a message unless a condition holds."""
     if not condition:
         raise ValueError(message)
 
 
 def one_of(key: str, value: str, known: Sequence[str]) -> None:
     """Raises ValueError naming the key, the value, the known ones and the nearest."""
-    _require(
+    require(
         value in known, f"{key} {shown(value)} is none of {', '.join(known)}{nearest(value, known)}"
     )
 
 
-def _in_range(spec: object, low: float, keys: Sequence[str]) -> None:
+def in_range(spec: object, low: float, keys: Sequence[str]) -> None:
     """Raises ValueError where a number is below `low`, above `MOST`, or not finite."""
     for key in keys:
         value = getattr(spec, key)
-        _require(low <= value, f"{key} {value} is {'negative' if low == 0 else 'not positive'}")
-        _require(value <= MOST, f"{key} {value} is more than {MOST:,}")
-
-
-@dataclass(frozen=True)
-class DetectorSpec:
-    """A detector of the YOLOX family: P5, P6 and custom networks are values, not classes.
-
-    strides: pixels per cell of each level, fine to coarse; each the double of the one before.
-    channels: channels of each level before `width` is applied.
-    csp_shortcut: what the shortcut branch of a CSP layer keeps. 'hidden' as in YOLOX (as many
-        channels as the main branch), 'rest' as in the YOLOX-M-P6 source (input minus hidden).
-    """
-
-    num_classes: int = 80
-    depth: float = 1.0
-    width: float = 1.0
-    strides: tuple[int, ...] = (8, 16, 32)
-    channels: tuple[int, ...] = (256, 512, 1024)
-    backbone: str = "csp"
-    act: str = "silu"
-    depthwise: bool = False
-    csp_shortcut: str = "hidden"
-
-    def __post_init__(self) -> None:
-        _in_range(self, 1, ("num_classes",))
-        for key in ("depth", "width"):
-            scale = getattr(self, key)
-            _require(scale > 0, f"{key} {scale} is not positive")
-            _require(scale <= LARGEST_SCALE, f"{key} {scale} is more than {LARGEST_SCALE:g}")
-        one_of("act", self.act, ACTIVATIONS)
-        one_of("backbone", self.backbone, BACKBONES)
-        one_of("csp_shortcut", self.csp_shortcut, CSP_SHORTCUTS)
-        expected = tuple(8 << level for level in range(len(self.strides)))
-        _require(
-            self.strides == expected and len(self.strides) in (3, 4),
-            f"strides {self.strides} are neither (8, 16, 32) nor (8, 16, 32, 64)",
-        )
-        _require(
-            len(self.channels) == len(self.strides),
-            f"channels {self.channels} do not fit strides {self.strides}",
-        )
-        _require(
-            all(1 <= count <= MOST for count in self.channels),
-            f"channels {self.channels} are not all between 1 and {MOST:,}",
-        )
-        _require(
-            self.backbone == "csp" or len(self.strides) == 3,
-            "backbone 'darknet53' has the strides (8, 16, 32) only",
-        )
-
-    @property
-    def divisor(self) -> int:
-        """Input height and width must be multiples of this (the largest stride)."""
-        return self.strides[-1]
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """The YOLOX loss. iou_loss: 'iou' (1 - IoU^2) as in YOLOX, or 'giou' (1 - GIoU)."""
-
-    iou_loss: str = "iou"
-    iou_weight: float = 5.0
-
-    def __post_init__(self) -> None:
-        one_of("iou_loss", self.iou_loss, IOU_LOSSES)
-        _require(
-            0 < self.iou_weight < math.inf, f"iou_weight {self.iou_weight} is not a positive number"
-        )
+        require(low <= value, f"{key} {value} is {'negative' if low == 0 else 'not positive'}")
+        require(value <= MOST, f"{key} {value} is more than {MOST:,}")
 
 
 @dataclass(frozen=True)
@@ -139,16 +68,16 @@ class AugmentSpec:
     def __post_init__(self) -> None:
         for key in ("mosaic_prob", "mixup_prob", "hsv_prob", "flip_prob"):
             value = getattr(self, key)
-            _require(0.0 <= value <= 1.0, f"{key} {value} is not a probability")
+            require(0.0 <= value <= 1.0, f"{key} {value} is not a probability")
         for key in ("mosaic_scale", "mixup_scale"):
             low, high = getattr(self, key)
-            _require(
+            require(
                 0 < low <= high <= MOST, f"{key} {(low, high)} is not a range of positive numbers"
             )
         for key in ("degrees", "translate", "shear"):
             value = getattr(self, key)
-            _require(abs(value) <= MOST, f"{key} {value} is not a number of a sensible size")
-        _in_range(self, 1, ("max_labels",))
+            require(abs(value) <= MOST, f"{key} {value} is not a number of a sensible size")
+        in_range(self, 1, ("max_labels",))
 
 
 @dataclass(frozen=True)
@@ -166,20 +95,20 @@ class SizeSpec:
     def __post_init__(self) -> None:
         for key in ("input_size", "test_size"):
             size = getattr(self, key)
-            _require(
+            require(
                 len(size) == 2 and all(v > 0 and v % self.divisor == 0 for v in size),
                 f"{key} {size} is not a multiple of {self.divisor}, the largest stride",
             )
             reason = over_limit("MAX_IMAGE_PIXELS", size[0] * size[1])
-            _require(reason is None, f"{key} {size}: pixels: {reason}")
+            require(reason is None, f"{key} {size}: pixels: {reason}")
         low, high = self.multiscale
-        _require(
+        require(
             0 < low <= high and min(self.size_at(low)) > 0,
             f"multi-scale sizes {low}..{high} x {self.divisor} are not positive",
         )
         height, width = self.size_at(high)
         reason = over_limit("MAX_IMAGE_PIXELS", height * width)
-        _require(reason is None, f"multi-scale size {high} x {self.divisor}: pixels: {reason}")
+        require(reason is None, f"multi-scale size {high} x {self.divisor}: pixels: {reason}")
 
     def size_at(self, multiple: int) -> tuple[int, int]:
         """Height and width for a multiple of the divisor, keeping input_size's aspect ratio."""
@@ -240,10 +169,10 @@ class TrainSpec:
     distill_features: float = 0.0
 
     def __post_init__(self) -> None:
-        _in_range(
+        in_range(
             self, 1, ("max_epoch", "accumulate", "eval_interval", "print_interval", "keep_latest")
         )
-        _in_range(
+        in_range(
             self, 0,
             (
                 "warmup_epochs", "no_aug_epochs", "save_interval", "save_minutes", "patience",
@@ -253,15 +182,15 @@ class TrainSpec:
         )  # fmt: skip
         for key in ("basic_lr_per_img", "ema_warmup"):
             value = getattr(self, key)
-            _require(0 < value < math.inf, f"{key} {value} is not a positive number")
-        _require(self.seed >= 0, f"seed {self.seed} is negative")
-        _require(0 <= self.guard_share <= 1, f"guard_share {self.guard_share} is no share")
-        _require(
+            require(0 < value < math.inf, f"{key} {value} is not a positive number")
+        require(self.seed >= 0, f"seed {self.seed} is negative")
+        require(0 <= self.guard_share <= 1, f"guard_share {self.guard_share} is no share")
+        require(
             self.label_weight > 0 or self.teacher is not None,
             "label_weight 0 leaves nothing to learn from without a teacher",
         )
-        _require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
-        _require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
+        require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
+        require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         one_of("scheduler", self.scheduler, SCHEDULERS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
 
@@ -294,10 +223,10 @@ class EvalSpec:
     min_objectness_ratio: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.conf <= 1.0, f"conf {self.conf} is not between 0 and 1")
-        _require(0.0 < self.nms <= 1.0, f"nms {self.nms} is not between 0 and 1")
+        require(0.0 <= self.conf <= 1.0, f"conf {self.conf} is not between 0 and 1")
+        require(0.0 < self.nms <= 1.0, f"nms {self.nms} is not between 0 and 1")
         counts = ("max_candidates", "max_detections")
-        _in_range(self, 0, (*counts, "min_class_ratio", "min_objectness_ratio"))
+        in_range(self, 0, (*counts, "min_class_ratio", "min_objectness_ratio"))
 
 
 def to_dict(spec: Any) -> dict[str, Any]:

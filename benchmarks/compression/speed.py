@@ -18,9 +18,9 @@ import torch
 from compress.choose.plan import Planner, PruneStep
 from compress.scores.channels import Evidence, l2
 from compress.structure.groups import Groups, find_groups, kept_channels
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.exp import get_exp
+from yolox.families import spec_to_dict
 from yolox.models.channels import cut_channels
 
 HALF = PruneStep(params=0.5, macs=0.5, criterion="l2")
@@ -46,7 +46,7 @@ def main() -> None:
     groups: Groups = find_groups(model, (args.size, args.size))
     scores = l2(Evidence(model, groups))
     exp.test_size = (args.size, args.size)
-    content = {"spec": to_dict(exp.detector_spec()), "exp": exp.origin()}
+    content = {"spec": spec_to_dict(exp.detector_spec()), "exp": exp.origin()}
     folder = args.out / args.name
     checkpoint.save(folder / "dense.pth", {**content, "model": model.state_dict()})
     for name, step in STEPS.items():

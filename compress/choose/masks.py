@@ -20,10 +20,10 @@ from compress.scores.weights import CRITERIA, LOOKING, Criterion, Seen
 from compress.structure.groups import warn_of_unused
 from yolox.config import one_of
 from yolox.errors import ModelError
+from yolox.families.base import Distance
 from yolox.ops.precision import to_float64
 
 SHARE = 0.49  # of the source system
-EXCLUDED = ("head",)
 FLOOR = 0.05
 NEARLY_EMPTY = 0.02  # a layer that keeps less than this share is named in a warning
 PATTERNS = ("none", "2:4")
@@ -31,7 +31,8 @@ PATTERNS = ("none", "2:4")
 
 @dataclass(frozen=True)
 class MaskStep:
-    """share: of the weights left out. exclude: words in the names of weights left alone.
+    """share: of the weights left out. exclude: words in the names of weights left alone (None: all
+    of the detector's head).
 
     pattern: 'none', or '2:4' for the two best of every four neighbouring inputs (then the share is
     a half, whatever is asked for). floor: share of every layer that always stays (at most what
@@ -42,7 +43,7 @@ class MaskStep:
 
     share: float = SHARE
     criterion: str = "output"
-    exclude: tuple[str, ...] = EXCLUDED
+    exclude: tuple[str, ...] | None = None
     pattern: str = "none"
     floor: float = FLOOR
     images: int = 64
@@ -63,37 +64,40 @@ class MaskStep:
         return self.criterion in LOOKING
 
 
-def maskable_weights(model: nn.Module, exclude: Sequence[str] = EXCLUDED) -> dict[str, Tensor]:
-    """The 4-D weights whose name holds none of the excluded words.
+def maskable_weights(model: nn.Module, exclude: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """The 4-D weights whose name holds none of the excluded words; without any, all but the head's.
 
     Raises ModelError where none is left.
     """
+    head: tuple[str, ...] = getattr(model, "head_keys", ()) if exclude is None else ()
     found = {
         name: parameter.detach().cpu()
         for name, parameter in model.named_parameters()
-        if parameter.dim() == 4 and not any(word in name for word in exclude)
+        if parameter.dim() == 4
+        and not name.startswith(head)
+        and not any(word in name for word in exclude or ())
     }
     if not found:
-        raise ModelError(f"no weights to mask are left without {', '.join(exclude)}")
+        raise ModelError(f"no weights to mask are left without {', '.join(exclude or head)}")
     return found
 
 
 def draw_masks(
-    model: nn.Module, step: MaskStep, batches: CalibrationImages | None
+    model: nn.Module, step: MaskStep, batches: CalibrationImages | None, distance: Distance
 ) -> dict[str, Tensor]:
     """The masks that a step asks for. Raises UsageError where its criterion needs images.
 
-    batches: calibration images at the size that the model will run at.
+    batches: calibration images at the size that the model will run at. distance: of a criterion.
     """
     weights = maskable_weights(model, step.exclude)
-    warn_of_unused(step.exclude, dict(model.named_parameters()))
+    warn_of_unused(step.exclude or (), dict(model.named_parameters()))
     criterion: Criterion = CRITERIA[step.criterion]
     layers = [name.removesuffix(".weight") for name in weights]
     seen = None
     if batches is not None:
         seen = Seen(
             lambda: spreads(model, layers, batches),
-            lambda: layer_weights(model, layers, batches.first(SENSITIVITY_IMAGES)),
+            lambda: layer_weights(model, layers, batches.first(SENSITIVITY_IMAGES), distance),
         )
     scores = criterion(weights, seen)
     if step.pattern == "2:4":

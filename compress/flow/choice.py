@@ -20,7 +20,7 @@ from yolox.engine import checkpoint
 from yolox.engine.restore import restore_content
 from yolox.eval.evaluate import evaluate_alone
 from yolox.export.open import describe
-from yolox.losses.distillation import output_loss
+from yolox.families.base import Distance
 from yolox.models.fuse import fuse
 
 IMAGES = 32  # to compare outputs on
@@ -62,16 +62,16 @@ class Judge:
         if labelled is not None:
             return "AP", lambda model: average_precision(self._space, model, labelled)
         if self._images is not None:
-            near = OutputNearness(self._dense, self._images.first(IMAGES))
+            near = OutputNearness(self._dense, self._images.first(IMAGES), self._space.distance)
             return "nearness to the dense model's outputs", near
         return "nothing measured", None
 
 
 class OutputNearness:
-    """Less than zero by the mean distance from a model's raw predictions (`output_loss`)."""
+    """Less than zero by the mean distance from a model's raw predictions."""
 
-    def __init__(self, dense: Any, images: CalibrationImages):
-        self._images, self._strides = images, dense.strides
+    def __init__(self, dense: Any, images: CalibrationImages, distance: Distance):
+        self._images, self._distance = images, distance
         with torch.no_grad():
             self._wanted = [dense.eval().raw(batch) for batch in images()]
 
@@ -79,7 +79,7 @@ class OutputNearness:
     def __call__(self, model: Any) -> float:
         total, count = 0.0, 0
         for batch, wanted in zip(self._images(), self._wanted, strict=True):
-            total += len(batch) * float(output_loss(model.eval().raw(batch), wanted, self._strides))
+            total += len(batch) * float(self._distance(model.eval().raw(batch), wanted))
             count += len(batch)
         return -total / count if math.isfinite(total) else -math.inf
 

@@ -22,6 +22,7 @@ from yolox.engine.state import RunOptions
 from yolox.errors import DataError, UsageError
 from yolox.exp import Exp
 from yolox.export.calibration import chosen_images
+from yolox.families.base import Distance
 
 STAGES = ("mask", "plan", "prune", "adapt", "recover", "merge", "control", "evaluate")
 DENSE = "dense"  # as a recipe names the checkpoint that is compressed
@@ -102,6 +103,11 @@ class Workspace:
     @cached_property
     def _contents(self) -> Contents:
         return Contents(self.job.out / "contents.json")
+
+    @cached_property
+    def distance(self) -> Distance:
+        """How far the raw predictions of two models are from each other."""
+        return self.exp.get_criterion().distance
 
     @property
     def judging_images(self) -> int:

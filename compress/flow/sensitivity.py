@@ -37,8 +37,9 @@ Curves = dict[str, Curve]  # by group name
 class SensitivityStep:
     """What is measured: `metric` at each of `ratios`, the shares of a group's units that leave.
 
-    metric: 'loss', the mean `output_loss` over `images` calibration images; 'ap', the drop of AP on
-        the validation images; 'error', what the readers cannot reconstruct, without running.
+    metric: 'loss', the mean distance of predictions over `images` calibration images; 'ap', the
+        drop of AP on the validation images; 'error', what the readers cannot reconstruct, without
+        running.
     Raises ValueError for values that cannot be.
     """
 
@@ -98,7 +99,7 @@ def _damage(
 ) -> Callable[[ChannelGroup], Damage | None]:
     """What measures the model while a group lacks units."""
     if step.metric == "loss":
-        return OutputLoss(model, groups.trace, images.first(step.images)).of
+        return OutputLoss(model, groups.trace, images.first(step.images), space.distance).of
     if step.metric == "ap":
         drop = _ap_drop(space, model)
         return lambda group: drop

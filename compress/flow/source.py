@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import nn
 
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.masks import check_masks
 from yolox.engine.restore import restore_content
 from yolox.errors import ModelError
 from yolox.exp import get_exp
+from yolox.families import DetectorSpec, spec_to_dict
 
 
 def load_trainable(
@@ -26,7 +26,7 @@ def load_trainable(
         raise ModelError(f"checkpoint {path} is merged already: name the one it was made from")
     restored = restore_content(content, path, expected)
     check_masks(restored.masks, restored.model, f"checkpoint {path}")
-    content["spec"] = to_dict(restored.spec)
+    content["spec"] = spec_to_dict(restored.spec)
     return content, restored.model
 
 

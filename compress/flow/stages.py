@@ -132,4 +132,5 @@ def latest_name(files: Iterable[str], before: str) -> str:
 
 
 def _draw(space: Workspace, step: MaskStep, model: nn.Module) -> dict[str, Tensor]:
-    return draw_masks(model, step, space.images(step.images) if step.looks else None)
+    images = space.images(step.images) if step.looks else None
+    return draw_masks(model, step, images, space.distance)

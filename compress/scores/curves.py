@@ -19,7 +19,7 @@ from compress.fit.replay import Replay
 from compress.scores.reconstruct import Reader, System, departures, group_readers
 from compress.structure.groups import ChannelGroup
 from compress.structure.trace import Trace
-from yolox.losses.distillation import output_loss
+from yolox.families.base import Distance
 
 Floats = npt.NDArray[np.float64]
 Damage = Callable[[], float]  # of the model as it is now, 0 for the dense one
@@ -107,13 +107,20 @@ def compensated(model: nn.Module, readers: Sequence[Reader]) -> Iterator[None]:
 
 
 class OutputLoss:
-    """The mean `output_loss` against the model's own raw predictions before anything has left.
+    """The mean distance from the model's own raw predictions before anything has left.
 
     Layers before the first reader of the group at hand answer as they did: they run once only.
     """
 
-    def __init__(self, model: Any, trace: Trace, batches: Callable[[], Iterator[Tensor]]):
+    def __init__(
+        self,
+        model: Any,
+        trace: Trace,
+        batches: Callable[[], Iterator[Tensor]],
+        distance: Distance,
+    ):
         self._model, self._trace, self._batches = model, trace, batches
+        self._distance = distance
         self._replay = Replay(model, trace)
         with torch.no_grad():
             self._wanted = [model.raw(_fast(batch)) for batch in batches()]
@@ -129,7 +136,7 @@ class OutputLoss:
         with self._replay.pass_over(self._batches) as images:
             for batch, wanted in zip(images, self._wanted, strict=True):
                 found = self._model.raw(_fast(batch))
-                losses += len(batch) * float(output_loss(found, wanted, self._model.strides))
+                losses += len(batch) * float(self._distance(found, wanted))
                 count += len(batch)
         return losses / count
 

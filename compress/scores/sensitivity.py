@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yolox.losses.distillation import output_loss
+from yolox.families.base import Distance
 
 SENSITIVITY_IMAGES = 8
 NOISE = 0.05  # variance of the noise, as a share of the variance of what a layer answers
@@ -14,12 +14,16 @@ NOISE = 0.05  # variance of the noise, as a share of the variance of what a laye
 
 @torch.no_grad()
 def layer_weights(
-    model: Any, names: Sequence[str], batches: Callable[[], Iterator[Tensor]], seed: int = 0
+    model: Any,
+    names: Sequence[str],
+    batches: Callable[[], Iterator[Tensor]],
+    distance: Distance,
+    seed: int = 0,
 ) -> dict[str, float]:
     """By convolution: the loss of outputs per share of variance of an error in its answers.
 
-    Noise is added to the answers of one layer at a time; how far the predictions then are from
-    those without noise is `output_loss`, the mean over images.
+    Noise is added to the answers of one layer at a time; `distance` says how far the predictions
+    then are from those without noise, the mean over images.
     """
     images = [batch.contiguous(memory_format=torch.channels_last) for batch in batches()]
     wanted = [model.raw(batch) for batch in images]
@@ -34,7 +38,7 @@ def layer_weights(
         handle = model.get_submodule(name).register_forward_hook(disturb)
         try:
             losses = [
-                float(output_loss(model.raw(batch), right, model.strides))
+                float(distance(model.raw(batch), right))
                 for batch, right in zip(images, wanted, strict=True)
             ]
         finally:

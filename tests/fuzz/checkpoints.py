@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from tests.fuzz.settings import require_one_line
 from tests.fuzz.values import VALUES, mutations, places
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.content_hash import content_hash
 from yolox.engine.restore import restore
 from yolox.errors import ModelError
 from yolox.exp import exp_of_checkpoint, get_exp
-from yolox.models import build
+from yolox.families import build, spec_to_dict
+from yolox.families.yolox import YoloxSpec
 from yolox.models.channels import cut_channels
 from yolox.models.fuse import fuse
 from yolox.ops.sparse import encode
 
-SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.0625)
+SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.0625)
 KINDS = ("dense", "masked", "pruned", "bitmask", "coo", "training", "official")
 TENSORS: list[Any] = [
     torch.zeros(0), torch.zeros(1), torch.ones(2, 2), torch.ones(3, dtype=torch.bool),
@@ -47,7 +47,7 @@ def content_of(kind: str) -> dict[str, Any]:
     exp = get_exp(exp_name="yolox-nano")
     exp.num_classes, exp.depth, exp.width, exp.depthwise = 3, 0.33, 0.0625, False
     about = {
-        "spec": to_dict(SPEC), "channels": {}, "class_names": ["a", "b", "c"],
+        "spec": spec_to_dict(SPEC), "channels": {}, "class_names": ["a", "b", "c"],
         "category_ids": [1, 2, 3], "exp": exp.origin(),
     }  # fmt: skip
     if kind == "official":

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from tests.fuzz import configs, recipes
 from tests.fuzz.settings import LONGEST
 from yolox.cli.common import run
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.exp import Exp
+from yolox.families import spec_to_dict
 from yolox.models.complexity import Complexity
 
 HUGE = "9" * 100_000
@@ -142,7 +142,7 @@ def write_files(folder: Path, data: Path) -> None:
     exp.data_dir, exp.data_num_workers = str(data), 0
     torch.manual_seed(0)
     content = {
-        "model": exp.get_model().state_dict(), "spec": to_dict(exp.detector_spec()),
+        "model": exp.get_model().state_dict(), "spec": spec_to_dict(exp.detector_spec()),
         "exp": exp.origin(),
     }  # fmt: skip
     checkpoint.save(folder / "good.pth", content)

@@ -1,8 +1,8 @@
 """Make a sample of mutants and say which of them the tests notice.
 
     make mutants                                # the usual sample of all packages
-    python -m tests.mutants --size 10 --packages yolox/losses yolox/eval
-    python -m tests.mutants --tests tests/unit/test_loss.py --packages yolox/losses
+    python -m tests.mutants --size 10 --packages yolox/families yolox/eval
+    python -m tests.mutants --tests tests/unit/test_loss.py --packages yolox/families
 
 All happens in a temporary copy of the working tree, whose tests are first run once to see which
 lines each of them runs (that takes longest; `--map FILE` keeps it for the next time).
@@ -27,7 +27,7 @@ from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.trial import in_child, noticed_by, preload, run_tests
 from tests.mutants.walk import Mutant, mutants
 
-PACKAGES = ["yolox/losses", "yolox/engine", "yolox/data", "yolox/eval", "compress"]
+PACKAGES = ["yolox/families", "yolox/engine", "yolox/data", "yolox/eval", "compress"]
 TESTS = ["tests/unit", "tests/property", "tests/golden", "tests/pipeline"]
 COPY = "YOLOX_MUTANTS_COPY"  # set in the process that works in the copy: names its parent folder
 MAP_SECONDS = 4 * 3600.0

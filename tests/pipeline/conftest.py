@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.tiny_models import spread_scores
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.exp import get_exp
+from yolox.families import spec_to_dict
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def ckpt(tmp_path, tiny_exp):
     exp = get_exp(exp_file=str(tiny_exp))
     torch.manual_seed(0)
     path = tmp_path / "dense.pth"
-    spec = to_dict(exp.detector_spec())
+    spec = spec_to_dict(exp.detector_spec())
     origin = {"file": str(tiny_exp), "name": None, "options": exp.options()}
     model = exp.get_model()
     spread_scores(model)

@@ -30,8 +30,8 @@ def run_training(
         criterion = make()
 
         class Recorder(type(criterion)):
-            def __call__(self, predictions, targets):
-                found = super().__call__(predictions, targets)
+            def __call__(self, predictions, targets, **phase):
+                found = super().__call__(predictions, targets, **phase)
                 losses.append(float(found["total_loss"].detach()))
                 if stop_after is not None and len(losses) == stop_after:
                     signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)

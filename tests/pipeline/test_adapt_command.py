@@ -12,11 +12,11 @@ from compress.structure.groups import find_groups, kept_channels
 from tests.pipeline.runs import error_line
 from tests.tiny_models import Noise
 from yolox.cli.common import run
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
 from yolox.engine.restore import restore
 from yolox.exp import exp_of_checkpoint
+from yolox.families import spec_to_dict
 from yolox.models.channels import cut_channels
 
 SIZE = (96, 64)
@@ -127,7 +127,7 @@ def test_another_dense_checkpoint_is_refused(adapted, ckpt, pruned, tmp_path, ca
     torch.manual_seed(1)
     other = {**content, "model": exp.get_model().state_dict()}
     exp.depth = 0.67
-    deeper = {**content, "model": exp.get_model().state_dict(), "spec": to_dict(
+    deeper = {**content, "model": exp.get_model().state_dict(), "spec": spec_to_dict(
         exp.detector_spec())}  # fmt: skip
     for dense, said in ((other, "have nothing in common"), (deeper, "another architecture")):
         checkpoint.save(strange, dense)

@@ -27,7 +27,7 @@ def test_loaded_back_and_compared(name, dynamic, tmp_path):
     torch.manual_seed(0)
     exp = get_exp(exp_name=name)
     spec = exp.detector_spec()
-    info = ModelInfo(spec.num_classes, spec.strides)
+    info = ModelInfo(spec.num_classes, spec.divisor)
     model = exp.get_model()
     spread_scores(model)
     model = fuse(model)

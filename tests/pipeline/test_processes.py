@@ -52,11 +52,11 @@ class Exp(Tiny):
         criterion = super().get_criterion()
         class Deadly(type(criterion)):
             calls = 0
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 type(self).calls += 1
                 if os.environ.get("RANK") == "1" and type(self).calls == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return super().__call__(predictions, targets)
+                return super().__call__(predictions, targets, **phase)
         criterion.__class__ = Deadly
         return criterion
 """
@@ -80,11 +80,11 @@ class Exp(Tiny):
     def get_criterion(self):
         criterion = super().get_criterion()
         class Hanging(type(criterion)):
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 if os.environ.get("RANK") == "1":
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     time.sleep(600)
-                return super().__call__(predictions, targets)
+                return super().__call__(predictions, targets, **phase)
         criterion.__class__ = Hanging
         return criterion
 """
@@ -97,10 +97,10 @@ class Exp(Tiny):
     def get_criterion(self):
         criterion = super().get_criterion()
         class Slow(type(criterion)):
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 print("in a step", file=sys.stderr, flush=True)
                 time.sleep(8)
-                return super().__call__(predictions, targets)
+                return super().__call__(predictions, targets, **phase)
         criterion.__class__ = Slow
         return criterion
 """
@@ -114,12 +114,12 @@ class Exp(Tiny):
         criterion = super().get_criterion()
         class Deadly(type(criterion)):
             calls = 0
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 type(self).calls += 1
                 first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
                 if first and os.environ.get("RANK") == "1" and type(self).calls == 5:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return super().__call__(predictions, targets)
+                return super().__call__(predictions, targets, **phase)
         criterion.__class__ = Deadly
         return criterion
 """
@@ -133,10 +133,10 @@ class Exp(Tiny):
     def get_criterion(self):
         criterion = super().get_criterion()
         class Failing(type(criterion)):
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 if os.environ.get("RANK") == "1":
                     raise DataError("a bad image on rank 1")
-                return super().__call__(predictions, targets)
+                return super().__call__(predictions, targets, **phase)
         criterion.__class__ = Failing
         return criterion
 """

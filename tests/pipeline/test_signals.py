@@ -25,10 +25,10 @@ class Exp(Tiny):
     def get_criterion(self):
         criterion = super().get_criterion()
         class Impatient(type(criterion)):
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 os.kill(os.getpid(), signal.SIGINT)
                 os.kill(os.getpid(), signal.SIGINT)
-                return super().__call__(predictions, targets)
+                return super().__call__(predictions, targets, **phase)
         criterion.__class__ = Impatient
         return criterion
 """

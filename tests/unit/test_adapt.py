@@ -29,7 +29,8 @@ from tests.unit.test_groups import Depthwise, Residual, conv, randomised
 from yolox.data.folder import ImageFolder, find_images
 from yolox.engine.masks import apply_masks
 from yolox.errors import DataError
-from yolox.models import build
+from yolox.families import build
+from yolox.families.yolox import YoloxLoss
 from yolox.models.channels import cut_channels
 
 SIZE = (32, 32)
@@ -269,7 +270,7 @@ def test_errors_early_in_the_network_matter_more_than_in_a_dead_end():
         layer.weight.data.mul_(0.01)  # boxes of a sane size
     model.head.cls_convs[0][0].bn.weight.data.zero_()  # what this layer answers is ignored
     names = ["backbone.backbone.stem.conv.conv", "head.cls_convs.0.0.conv"]
-    found = layer_weights(model, names, Noise((64, 64), 4))
+    found = layer_weights(model, names, Noise((64, 64), 4), YoloxLoss(model.strides).distance)
     assert found[names[1]] == pytest.approx(0.0, abs=1e-2)
     assert found[names[0]] > 1.0
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import archive, checkpoint
 from yolox.errors import ModelError
-from yolox.models import build
+from yolox.families import build, spec_to_dict
+from yolox.families.yolox import YoloxSpec
 
-SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
+SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
 
 
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "small.pth"
     state = build(SPEC).state_dict()
-    checkpoint.save(path, {"model": state, "spec": to_dict(SPEC), "best_ap": 0.5})
+    checkpoint.save(path, {"model": state, "spec": spec_to_dict(SPEC), "best_ap": 0.5})
     return path
 
 

@@ -11,21 +11,21 @@ from yolox.backends import ModelInfo, TorchBackend
 from yolox.backends.base import in_batches, require_extra
 from yolox.backends.onnx_runtime import OnnxRuntimeBackend
 from yolox.backends.open_vino import shared_core
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.errors import ModelError, UsageError
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import Runtime, open_model
-from yolox.models import build
+from yolox.families import build, spec_to_dict
+from yolox.families.yolox import YoloxSpec
 
-SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
+SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
 
 
 @pytest.fixture(scope="module")
 def ckpt(tmp_path_factory):
     path = tmp_path_factory.mktemp("ckpt") / "m.pth"
     torch.manual_seed(0)
-    checkpoint.save(path, {"model": build(SPEC).state_dict(), "spec": to_dict(SPEC)})
+    checkpoint.save(path, {"model": build(SPEC).state_dict(), "spec": spec_to_dict(SPEC)})
     return path
 
 
@@ -140,7 +140,7 @@ def test_what_does_not_go_together(ckpt, onnx_file):
     with pytest.raises(UsageError, match=r"is fp32: export it in fp16"):
         open_model(onnx_file, Runtime(precision="fp16"), SIZE)
     with pytest.raises(UsageError, match="has 3 classes, the experiment has 80"):
-        open_model(onnx_file, Runtime(), SIZE, DetectorSpec())
+        open_model(onnx_file, Runtime(), SIZE, YoloxSpec())
     with pytest.raises(UsageError, match="provider 'NoProvider' is not there"):
         open_model(onnx_file, Runtime(provider="NoProvider"), SIZE)
     with pytest.raises(UsageError, match="not the model's fixed size 64 x 96"):
@@ -148,8 +148,12 @@ def test_what_does_not_go_together(ckpt, onnx_file):
 
 
 def test_damaged_metadata_is_named():
-    good = ModelInfo(3, (8, 16, 32)).to_metadata()
-    assert ModelInfo.from_metadata(good, "x.onnx") == ModelInfo(3, (8, 16, 32))
+    good = ModelInfo(3, 32).to_metadata()
+    old = {k: v for k, v in good.items() if k not in ("yolox.divisor", "yolox.family")}
+    old |= {"yolox.strides": "[8, 16, 32]", "yolox.spec_hash": '"0f"'}  # of an earlier version
+    found = ModelInfo.from_metadata(old, "x.onnx")
+    assert found == ModelInfo(3, 32, family="yolox", strides=(8, 16, 32))
+    assert ModelInfo.from_metadata(good, "x.onnx") == ModelInfo(3, 32)
     with pytest.raises(ModelError, match=r"x\.onnx: metadata is damaged"):
         ModelInfo.from_metadata({**good, "yolox.output": '"boxes"'}, "x.onnx")
     with pytest.raises(ModelError, match=r"x\.onnx: metadata is damaged"):

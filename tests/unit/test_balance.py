@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.tiny_models import SPECS, spread_scores
-from yolox.models import build
+from yolox.families import build
 from yolox.models.balance import balance_filters
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.restore import load_for_tuning, restore
 from yolox.errors import ModelError, YoloxError
-from yolox.models import build
+from yolox.families import build, spec_to_dict
+from yolox.families.yolox import YoloxSpec
 
-SMALL = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
-DEEPER = DetectorSpec(num_classes=3, depth=0.67, width=0.125)
+SMALL = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
+DEEPER = YoloxSpec(num_classes=3, depth=0.67, width=0.125)
 
 
 class Runs:
@@ -26,7 +26,7 @@ class Runs:
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "small.pth"
-    checkpoint.save(path, {"model": build(SMALL).state_dict(), "spec": to_dict(SMALL)})
+    checkpoint.save(path, {"model": build(SMALL).state_dict(), "spec": spec_to_dict(SMALL)})
     return path
 
 
@@ -85,7 +85,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     state = build(SMALL).state_dict()
     state["head.stems.0.conv.weight"][0] = float("nan")
     path = tmp_path / "nan.pth"
-    checkpoint.save(path, {"model": state, "spec": to_dict(SMALL)})
+    checkpoint.save(path, {"model": state, "spec": spec_to_dict(SMALL)})
     with pytest.raises(ModelError, match=r"head\.stems\.0\.conv\.weight .*not finite"):
         restore(path)
 
@@ -105,7 +105,7 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
 
 
 def test_tuning_with_other_classes_starts_only_class_predictions_anew():
-    content = {"model": build(DetectorSpec(num_classes=5, depth=0.33, width=0.125)).state_dict()}
+    content = {"model": build(YoloxSpec(num_classes=5, depth=0.33, width=0.125)).state_dict()}
     model = build(SMALL)
     fresh = load_for_tuning(model, content, "x.pth")
     assert fresh == [

@@ -106,6 +106,6 @@ def test_deployment_with_annotations(synthetic_dir):
     json_file = str(synthetic_dir / "annotations" / "instances_val2017.json")
     config = DeployConfig("m.pth", str(synthetic_dir / "val2017"), annotations=json_file)
     names = CocoDataset(synthetic_dir, json_file, "val2017").class_names
-    _images(config, ModelInfo(8, (8, 16, 32), names))
+    _images(config, ModelInfo(8, 32, names))
     with pytest.raises(DataError, match=r"m\.pth and .*another order"):
-        _images(config, ModelInfo(8, (8, 16, 32), names[::-1]))
+        _images(config, ModelInfo(8, 32, names[::-1]))

@@ -17,17 +17,18 @@ from compress.flow.recipe import Recipe, load_recipe
 from compress.scores.weights import CRITERIA, lamp, layer_rank, magnitude
 from compress.structure.merge import Storage, merge
 from tests.tiny_models import Noise
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks, check_masks, within
 from yolox.engine.restore import load_for_tuning, restore
 from yolox.errors import ModelError, UsageError
-from yolox.models import build
+from yolox.families import build, spec_to_dict
+from yolox.families.yolox import YoloxLoss, YoloxSpec
 from yolox.models.complexity import count_nonzero
 from yolox.models.fuse import fuse, is_fused
 from yolox.ops.sparse import decode, encode
 
-SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
+SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
+DISTANCE = YoloxLoss(SPEC.strides).distance
 
 
 def test_no_layer_falls_below_the_floor():
@@ -96,7 +97,7 @@ def test_two_of_four_keeps_the_best_of_neighbours():
 def test_share_is_exact(model, name, share):
     weights = maskable_weights(model)
     images = Noise((64, 64), 4)
-    masks = draw_masks(model, MaskStep(share, name), images)
+    masks = draw_masks(model, MaskStep(share, name), images, DISTANCE)
     total = sum(w.numel() for w in weights.values())
     assert sum(int((~m).sum()) for m in masks.values()) == round(share * total)
     assert kept_share(masks) == pytest.approx(1 - share, abs=1 / total)
@@ -152,7 +153,7 @@ def test_fp16_values_are_rounded_only():
 
 @pytest.mark.parametrize(("values", "limit"), [("fp32", 0.66), ("fp16", 0.36)])
 def test_merged_checkpoint(model, tmp_path, values, limit):
-    content = {"model": model.state_dict(), "spec": to_dict(SPEC)}
+    content = {"model": model.state_dict(), "spec": spec_to_dict(SPEC)}
     masks = make_masks(magnitude(maskable_weights(model, [])), 0.49)
     apply_masks(model, masks)
     masked = {**content, "model": model.state_dict(), "masks": masks}
@@ -173,7 +174,7 @@ def test_merged_checkpoint(model, tmp_path, values, limit):
 
 
 def test_merged_checkpoints_cannot_be_trained(model, tmp_path):
-    merged = merge({"spec": to_dict(SPEC)}, model, Storage())
+    merged = merge({"spec": spec_to_dict(SPEC)}, model, Storage())
     with pytest.raises(ModelError, match="merged"):
         load_for_tuning(build(SPEC), merged, "merged.pth")
 

@@ -18,8 +18,9 @@ from compress.scores.reconstruct import departures, group_readers, reader_system
 from compress.structure.groups import find_groups
 from tests.tiny_models import SPECS, Noise, spread_scores
 from tests.unit.test_groups import Concat, conv, randomised
-from yolox.losses.distillation import output_loss
-from yolox.models import build
+from yolox.families import build
+from yolox.families.yolox import YoloxLoss
+from yolox.families.yolox.distance import output_distance
 
 SIZE = (32, 32)
 IMAGES = Noise(SIZE, 8)
@@ -120,7 +121,7 @@ def test_output_loss_is_that_of_the_changed_model():
     model = recalibrate(model, images)
     groups = find_groups(model, (64, 64))
     systems = reader_systems(model, groups, images)
-    damage = OutputLoss(model, groups.trace, images)
+    damage = OutputLoss(model, groups.trace, images, YoloxLoss(model.strides).distance)
     for group in (groups.groups[0], groups.groups[-1], groups.groups[5]):
         assert damage.of(group)() == pytest.approx(0.0, abs=1e-5)
         readers = group_readers(group, systems)
@@ -130,7 +131,7 @@ def test_output_loss_is_that_of_the_changed_model():
             with compensated(model, readers):
                 found = damage.of(group)()
                 pairs = zip(images(), wanted, strict=True)
-                direct = [float(output_loss(model.raw(x), w, model.strides)) for x, w in pairs]
+                direct = [float(output_distance(model.raw(x), w, model.strides)) for x, w in pairs]
         assert found == pytest.approx(sum(direct) / len(direct), rel=0.01)
         assert found > 0
 

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from tests.tiny_models import SPECS, noise, spread_scores
-from yolox.losses.distillation import Distillation, DistillWeights, output_loss
-from yolox.models import build
+from yolox.families import build
+from yolox.families.yolox import YoloxLoss
+from yolox.families.yolox.distance import output_distance
+from yolox.losses.distillation import Distillation, DistillWeights
 
 SPEC = SPECS["p5"]
+DISTANCE = YoloxLoss(SPEC.strides).distance
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def test_equal_predictions_have_no_loss_and_no_gradient(teacher):
             for key in ("box", "obj", "cls")
         }
     )
-    loss = output_loss(own, predictions, SPEC.strides)
+    loss = output_distance(own, predictions, SPEC.strides)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-3)
     for part in (own.obj, own.cls):
@@ -40,7 +43,7 @@ def test_equal_predictions_have_no_loss_and_no_gradient(teacher):
 def test_boxes_that_overflow_do_not_make_it_undefined(teacher):
     predictions = teacher.raw(noise(1, (64, 64)).float())
     wild = predictions._replace(box=predictions.box + 200)
-    assert bool(torch.isfinite(output_loss(wild, wild, SPEC.strides)))
+    assert bool(torch.isfinite(output_distance(wild, wild, SPEC.strides)))
 
 
 def test_a_student_learns_the_teachers_outputs_and_features(teacher):
@@ -48,7 +51,7 @@ def test_a_student_learns_the_teachers_outputs_and_features(teacher):
     torch.manual_seed(1)
     for parameter in student.head.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    distill = Distillation(teacher, student, SPEC.strides, DistillWeights(1.0, 1.0), {})
+    distill = Distillation(teacher, student, DISTANCE, DistillWeights(1.0, 1.0), {})
     optimizer = torch.optim.Adam(student.parameters(), 1e-3)
     images = noise(2, (64, 64)).float()
     losses = []
@@ -76,14 +79,14 @@ def test_features_of_a_pruned_student_meet_the_channels_it_kept(teacher):
     for module in student.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
-    distill = Distillation(teacher, student, SPEC.strides, DistillWeights(0.0, 1.0), kept)
+    distill = Distillation(teacher, student, DISTANCE, DistillWeights(0.0, 1.0), kept)
     images = noise(1, (64, 64)).float()
     assert float(distill(images, student(images)).detach()) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_copies_of_the_student_that_are_evaluated_do_not_disturb(teacher):
     student = copy.deepcopy(teacher).train()
-    distill = Distillation(teacher, student, SPEC.strides, DistillWeights(1.0, 1.0), {})
+    distill = Distillation(teacher, student, DISTANCE, DistillWeights(1.0, 1.0), {})
     images = noise(1, (64, 64)).float()
     copy.deepcopy(student).eval()(images)
     assert bool(torch.isfinite(distill(images, student(images))))
@@ -98,7 +101,7 @@ def test_the_terms_have_their_weights(teacher, outputs, features):
 
     def loss(outputs, features):
         weights = DistillWeights(outputs, features)
-        distill = Distillation(teacher, student, SPEC.strides, weights, {})
+        distill = Distillation(teacher, student, DISTANCE, weights, {})
         return float(distill(images, student(images)).detach())
 
     alone, both = loss(1.0, 0.0), loss(1.0, 1.0)

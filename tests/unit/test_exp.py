@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from yolox.config import AugmentSpec, DetectorSpec, EvalSpec, LossSpec, TrainSpec
+from yolox.config import AugmentSpec, EvalSpec, TrainSpec
 from yolox.errors import UsageError
 from yolox.exp import Exp, get_exp
 from yolox.exp.build import shipped_names
+from yolox.families.yolox import LossSpec, YoloxSpec
 from yolox.models.complexity import count_parameters
 
 
@@ -135,7 +136,7 @@ def test_near_misses_in_a_file_are_warned_of(tmp_path, capsys):
 
 def test_defaults_stand_in_one_place_only_by_agreement():
     exp = Exp()
-    assert exp.detector_spec() == DetectorSpec()
+    assert exp.detector_spec() == YoloxSpec()
     assert exp.loss_spec() == LossSpec()
     assert exp.augment_spec() == AugmentSpec()
     assert exp.train_spec() == TrainSpec()

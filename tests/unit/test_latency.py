@@ -14,7 +14,7 @@ from compress.choose.search import next_number
 from compress.structure.groups import find_groups
 from tests.tiny_models import SIZE, SPECS, tiny_model
 from yolox.errors import UsageError
-from yolox.models import build
+from yolox.families import build
 
 DENSE_MS = 40.0
 

@@ -5,7 +5,7 @@ import torch
 
 from yolox.config import EvalSpec
 from yolox.exp import Exp
-from yolox.models import Predictions
+from yolox.families.yolox.head import Predictions
 from yolox.ops.boxes import giou_cxcywh, iou_cxcywh
 from yolox.ops.nms import from_graph, postprocess
 

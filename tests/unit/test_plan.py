@@ -11,7 +11,7 @@ from compress.structure.groups import find_groups, kept_channels, warn_of_unused
 from tests.logs import logged
 from tests.tiny_models import SPECS
 from yolox.errors import UsageError
-from yolox.models import build
+from yolox.families import build
 from yolox.models.channels import cut_channels
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse

@@ -36,7 +36,7 @@ class Fixed(Backend):
     name, precision, framework = "fixed", "fp32", "none"
 
     def __init__(self, names: tuple[str, ...] | None = None) -> None:
-        self.info = ModelInfo(len(names or "1"), (8, 16, 32), names)
+        self.info = ModelInfo(len(names or "1"), 32, names)
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -13,11 +13,10 @@ from tests.tiny_models import SPECS, spread_scores
 from yolox.benchmark.cases import Case, Model, Plan
 from yolox.benchmark.rounds import Row, order_of
 from yolox.benchmark.worker import Worker
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.errors import ExportError, YoloxError
 from yolox.exp import get_exp
-from yolox.models import build
+from yolox.families import build, spec_to_dict
 from yolox.models.complexity import Complexity
 
 CPU = torch.device("cpu")
@@ -35,7 +34,7 @@ def paths(exp, tmp_path):
     torch.manual_seed(0)
     model = build(exp.detector_spec())
     spread_scores(model)
-    content = {"model": model.state_dict(), "spec": to_dict(exp.detector_spec())}
+    content = {"model": model.state_dict(), "spec": spec_to_dict(exp.detector_spec())}
     found = {name: tmp_path / f"{name}.pth" for name in STAGES}
     for path in found.values():
         checkpoint.save(path, {**content, "optimizer": {"state": {}}})
@@ -114,7 +113,7 @@ def test_reports_show_what_is_there():
 def test_a_worker_that_dies_and_one_that_cannot_open(tmp_path):
     spec = SPECS["p5"]
     path = tmp_path / "m.pth"
-    checkpoint.save(path, {"model": build(spec).state_dict(), "spec": to_dict(spec)})
+    checkpoint.save(path, {"model": build(spec).state_dict(), "spec": spec_to_dict(spec)})
     model = Model("m", path, None, (64, 64))
     case = Case(model, path, "torch", "fp32", 1, Complexity(1, 1, 1.0), 1)
     order = order_of(case, Plan(), "cpu")

@@ -4,20 +4,22 @@ import sys
 
 import pytest
 
-from yolox.config import DetectorSpec, to_dict
 from yolox.engine import checkpoint
 from yolox.engine.log import set_up_log
 from yolox.errors import ModelError
 from yolox.exp import Exp, exp_of_checkpoint, get_exp
 from yolox.exp.build import EXPS_DIR
-from yolox.models import build
+from yolox.families import build, spec_to_dict
+from yolox.families.yolox import YoloxSpec
 
-SPEC = DetectorSpec(num_classes=3, depth=0.33, width=0.125)
+SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
 
 
 def stored(folder, exp, name="downloaded.pth"):
     path = folder / name
-    checkpoint.save(path, {"model": build(SPEC).state_dict(), "spec": to_dict(SPEC), "exp": exp})
+    checkpoint.save(
+        path, {"model": build(SPEC).state_dict(), "spec": spec_to_dict(SPEC), "exp": exp}
+    )
     return path
 
 

@@ -19,6 +19,7 @@ from yolox.errors import YoloxError
 from yolox.eval.coco_ap import CocoMetrics
 from yolox.eval.evaluate import Evaluation
 from yolox.exp import get_exp
+from yolox.families import build
 from yolox.models.fuse import fuse
 
 RATE = 1e-3
@@ -32,9 +33,7 @@ PLAIN_SGD = {
 class Linear:
     """A criterion whose gradient does not depend on the weights of the last layer."""
 
-    use_l1 = False
-
-    def __call__(self, predictions, targets):
+    def __call__(self, predictions, targets, **phase):
         return {"total_loss": predictions.obj.sum(dim=(1, 2)).mean()}
 
 
@@ -61,14 +60,8 @@ def one_step(exp_file, scripted, **options):
     for key, value in {**PLAIN_SGD, "basic_lr_per_img": RATE / 12, **options}.items():
         setattr(exp, key, value)
     exp.get_criterion = Linear
-    make, before = exp.get_model, {}
-
-    def get_model():
-        model = make()
-        before.update(copy.deepcopy(model.state_dict()))
-        return model
-
-    exp.get_model = get_model
+    torch.manual_seed(exp.seed)
+    before = build(exp.detector_spec()).state_dict()  # as the run builds it
     result = train(exp, RunOptions(batch_size=12, logger="none"))
     after = checkpoint.read(result.folder / "latest_ckpt.pth")["state"]["raw_model"]
     return {key: after[key] - value for key, value in before.items() if "num_b" not in key}
@@ -105,17 +98,17 @@ def test_the_learning_rate_grows_with_the_batch(tiny_exp, scripted):
 
 
 class Recorded:
-    """A criterion's calls: whether L1 was on, image sizes, targets."""
+    """A criterion's calls: whether in the plain phase, image sizes, targets."""
 
     def __init__(self, criterion):
         self.calls = []
         calls = self.calls
 
         class Recording(type(criterion)):
-            def __call__(self, predictions, targets):
+            def __call__(self, predictions, targets, **phase):
                 sizes = tuple(8 * cells for cells in predictions.sizes[0])
-                calls.append((self.use_l1, sizes, targets.clone()))
-                return super().__call__(predictions, targets)
+                calls.append((phase["plain"], sizes, targets.clone()))
+                return super().__call__(predictions, targets, **phase)
 
         criterion.__class__ = Recording
         self.criterion = criterion
@@ -129,7 +122,7 @@ def test_the_plain_phase_and_training_sizes(tiny_exp, synthetic_dir, scripted):
     recorded = Recorded(exp.get_criterion())
     exp.get_criterion = lambda: recorded.criterion
     train(exp, RunOptions(batch_size=4, logger="none"))
-    assert [use_l1 for use_l1, _, _ in recorded.calls] == [False] * 3 + [True] * 3
+    assert [plain for plain, _, _ in recorded.calls] == [False] * 3 + [True] * 3
     assert {size for _, size, _ in recorded.calls} == {(96, 96)}
     dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
     wanted = []
@@ -196,7 +189,7 @@ def test_a_run_is_saved_every_few_steps(tiny_exp, scripted, monkeypatch):
     monkeypatch.setattr(trainer, "save", lambda run, *names: (steps.append(run.step), save(run)))
     scripted[0].extend([0.1] * 3)
     run_training(tiny_exp, save_interval=2)
-    assert steps == [2, 3, 4, 6]  # three steps in an epoch
+    assert steps == [2, 3, 3, 4, 6, 6]  # three in an epoch, at its end before evaluating and after
 
 
 def test_an_epoch_to_resume_at_may_be_named(tiny_exp, scripted):

@@ -18,7 +18,8 @@ from torch import Tensor
 from yolox.config import MOST, from_dict
 from yolox.data.augment import PAD_VALUE
 from yolox.errors import ModelError, UsageError
-from yolox.ops.points import decode_raw
+from yolox.families import FAMILIES
+from yolox.values import shown
 
 BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -27,6 +28,7 @@ PACKAGES = {  # optional ones, by the backend that runs a checkpoint with them
     "openvino": ("onnx", "onnxscript", "openvino"),
 }
 OUTPUTS = ("decoded", "raw", "detections")
+RETIRED = ("spec_hash",)  # metadata of earlier versions
 
 # How images must be prepared, as every exported file states it.
 PREPROCESSING = {
@@ -47,12 +49,13 @@ class ModelInfo:
         'detections' [B, K, 6] (x1, y1, x2, y2, score, class; class -1 after the last one).
     size_hw, batch: None where the model takes any.
     nms: the thresholds that are part of a 'detections' model.
-    spec_hash: SHA-256 of the architecture's values; the same architecture has the same hash.
+    divisor: height and width of an input must be multiples of this.
+    family, strides: what raw predictions are decoded by.
     source_sha256: of the checkpoint that a file was exported from.
     """
 
     num_classes: int
-    strides: tuple[int, ...]
+    divisor: int
     class_names: tuple[str, ...] | None = None
     category_ids: tuple[int, ...] | None = None
     output: str = "decoded"
@@ -60,7 +63,8 @@ class ModelInfo:
     size_hw: tuple[int, int] | None = None
     batch: int | None = None
     nms: Mapping[str, Any] = field(default_factory=dict)
-    spec_hash: str = ""
+    family: str = ""
+    strides: tuple[int, ...] = ()
     source_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -68,17 +72,16 @@ class ModelInfo:
             raise ValueError(f"output {self.output!r} is none of {', '.join(OUTPUTS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
-        sizes = (self.num_classes, *self.strides, *(self.size_hw or ()), self.batch or 1)
-        if not self.strides or not all(1 <= size <= MOST for size in sizes):
-            raise ValueError(f"classes, strides, size or batch are impossible: {sizes}")
+        sizes = (
+            self.num_classes, self.divisor, *self.strides, *(self.size_hw or ()), self.batch or 1,
+        )  # fmt: skip
+        if not all(1 <= size <= MOST for size in sizes):
+            raise ValueError(f"classes, divisor, strides, size or batch are impossible: {sizes}")
+        if self.output == "raw" and (self.family not in FAMILIES or not self.strides):
+            raise ValueError(f"raw predictions of family {shown(self.family)} cannot be decoded")
         for key, values in (("class_names", self.class_names), ("category_ids", self.category_ids)):
             if values is not None and len(values) != self.num_classes:
                 raise ValueError(f"{len(values)} {key}, {self.num_classes} classes")
-
-    @property
-    def divisor(self) -> int:
-        """Input height and width must be multiples of this."""
-        return self.strides[-1]
 
     def to_metadata(self) -> dict[str, str]:
         """Text values by key, as ONNX and OpenVINO files keep them (each value is JSON)."""
@@ -98,7 +101,9 @@ class ModelInfo:
                 f"model {path} is not a detector that this toolkit exported: it has no metadata"
             )
         try:
-            values = {key: json.loads(value) for key, value in found.items()}
+            values = {key: json.loads(value) for key, value in found.items() if key not in RETIRED}
+            if "divisor" not in values:  # as files of earlier versions, all of YOLOX, have it
+                values |= {"divisor": max(values.get("strides") or [0]), "family": "yolox"}
             info: ModelInfo = from_dict(cls, values, "yolox")
         except (UsageError, ValueError, RecursionError) as error:
             raise ModelError(f"model {path}: metadata is damaged: {error}") from error
@@ -147,7 +152,8 @@ class FileBackend(Backend):
                 "its file is damaged, or its metadata are another model's"
             )
         if self.info.output == "raw":
-            output = decode_raw(output, (images.shape[-2], images.shape[-1]), self.info.strides)
+            size_hw = images.shape[-2], images.shape[-1]
+            output = FAMILIES[self.info.family].decode_flat(output, size_hw, self.info.strides)
         return output
 
     @abstractmethod

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from yolox.backends.base import BACKENDS, PRECISIONS, ModelInfo, require_extra
 from yolox.backends.open_vino import read_info
-from yolox.config import DetectorSpec, nearest
+from yolox.config import nearest
 from yolox.errors import ModelError, UsageError
 from yolox.exp import Exp, exp_of_checkpoint, get_exp
 from yolox.export.open import is_exported, require_classes
+from yolox.families import DetectorSpec
 from yolox.models.complexity import Complexity
 
 # What can be combined; int8 of a checkpoint is quantised on the way, every layer of it.
@@ -168,4 +169,4 @@ def _stated(path: Path) -> tuple[ModelInfo, bool]:
             f"model {path} is not a detector: its input is {dims}, not one tensor [B, 3, H, W]"
         )
     size = (dims[2], dims[3]) if dims[2] and dims[3] else None
-    return ModelInfo(1, (1,), size_hw=size, batch=dims[0] or None), False
+    return ModelInfo(1, 1, size_hw=size, batch=dims[0] or None), False

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from yolox.backends import ModelInfo
 from yolox.benchmark.cases import Case, Model, Plan
-from yolox.config import to_dict
 from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore
@@ -20,6 +19,7 @@ from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import FILE_BACKENDS, describe, file_bytes, is_exported
 from yolox.export.quantize import make_quantizer
+from yolox.families import spec_to_dict
 from yolox.models.complexity import Complexity, complexity
 from yolox.models.fuse import fuse
 
@@ -93,7 +93,7 @@ class _Maker:
     def _random(self, exp: Exp) -> Path:
         """A checkpoint of random weights. Batch norm keeps its activations in a sane range."""
         torch.manual_seed(0)
-        content = {"model": exp.get_model().state_dict(), "spec": to_dict(exp.detector_spec())}
+        content = {"model": exp.get_model().state_dict(), "spec": spec_to_dict(exp.detector_spec())}
         path = self._work / "random.pth"
         checkpoint.save(path, content)
         return path

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from yolox.backends import Backend, ModelInfo
-from yolox.config import DetectorSpec
 from yolox.engine.log import peak_memory_mb
 from yolox.errors import YoloxError
 from yolox.eval.latency import random_images
 from yolox.export.open import Runtime, open_model
+from yolox.families import DetectorSpec
 
 WARMUP = 3
 FAILED = "failed"

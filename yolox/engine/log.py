@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -174,8 +175,8 @@ class Meter:
         for key, value in values.items():
             self._values[key].append(value)
 
-    def __contains__(self, key: str) -> bool:
-        return bool(self._values.get(key))
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
 
     def mean(self, key: str) -> float:
         """The mean of a series, 0 where it is empty."""

@@ -16,8 +16,7 @@ from yolox.engine.state import Run
 from yolox.engine.validation import choice_words
 from yolox.models.complexity import complexity, describe
 
-LOSSES = ("total_loss", "iou_loss", "conf_loss", "cls_loss", "l1_loss", "num_fg")
-EXTRA = ("distill_loss", "bn_l1_loss")  # where the experiment asks for them
+TIMES = ("iteration", "data")  # what a meter holds beside losses
 
 
 def report_step(run: Run, meter: Meter, curves: Curves) -> None:
@@ -27,7 +26,7 @@ def report_step(run: Run, meter: Meter, curves: Curves) -> None:
     height, width = input_size(run.step - 1, run.spec.seed, run.sizes)
     rate = run.optimizer.param_groups[0]["lr"]
     left = run.spec.max_epoch * run.steps_per_epoch - run.step
-    names = [key for key in (*LOSSES, *EXTRA) if key in meter]
+    names = [key for key in meter if key not in TIMES]
     losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in names)
     logger.info(
         "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, "

@@ -11,26 +11,29 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
-from yolox.config import DetectorSpec, from_dict, to_dict
 from yolox.engine.archive import DAMAGE, damaged
 from yolox.engine.checkpoint import read
 from yolox.engine.masks import check_masks
 from yolox.errors import ModelError, UsageError
+from yolox.families import (
+    Detector,
+    DetectorSpec,
+    build,
+    skeleton,
+    spec_from_dict,
+    spec_to_dict,
+)
 from yolox.limits import limit
-from yolox.models import Detector, build
-from yolox.models.build import skeleton
 from yolox.models.channels import Channels, cut_channels
 from yolox.models.fuse import fuse
 from yolox.ops.sparse import decode
-
-CLASS_KEYS = "head.cls_preds."
 
 
 @dataclass(frozen=True)
 class Restored:
     """A model as its checkpoint describes it, with what else matters to those who use it."""
 
-    model: nn.Module
+    model: Detector
     spec: DetectorSpec
     fused: bool
     masks: dict[str, Tensor]
@@ -53,7 +56,7 @@ def restore_content(
 ) -> Restored:
     """`restore` for a checkpoint that was read already; `path` is for messages."""
     where = f"checkpoint {path}"
-    stated = spec_of(content, path)
+    stated = spec_of(content, path, expected)
     if stated is None and expected is None:
         raise ModelError(f"{where} does not state its architecture: name it with -f or -n")
     if stated is not None and expected is not None:
@@ -63,7 +66,7 @@ def restore_content(
     channels, fused = channels_of(content, path), "sparse" in content
     state = _state(content, path)
     _require_weights(spec, channels, state, path)
-    model: nn.Module = cut_model(build(spec), channels, path)
+    model = cut_model(build(spec), channels, path)
     if fused:
         model = fuse(model)
     masks = content.get("masks", {})
@@ -80,15 +83,20 @@ def restore_content(
     )  # fmt: skip
 
 
-def spec_of(content: Mapping[str, Any], path: str | Path) -> DetectorSpec | None:
-    """The architecture that a checkpoint states, if it states one. Raises ModelError."""
+def spec_of(
+    content: Mapping[str, Any], path: str | Path, expected: DetectorSpec | None = None
+) -> DetectorSpec | None:
+    """The architecture that a checkpoint states, if it states one. Raises ModelError.
+
+    expected: the experiment's, which may be of a family of the user's own.
+    """
     if "spec" not in content:
         return None
     try:
-        spec: DetectorSpec = from_dict(DetectorSpec, content["spec"], f"checkpoint {path}: spec")
+        known = None if expected is None else type(expected)
+        return spec_from_dict(content["spec"], f"checkpoint {path}: spec", known)
     except UsageError as error:
         raise ModelError(str(error)) from error
-    return spec
 
 
 def channels_of(content: Mapping[str, Any], path: str | Path) -> dict[str, dict[str, list[int]]]:
@@ -109,7 +117,7 @@ def cut_model(model: Detector, channels: Channels, path: str | Path) -> Detector
         cut = cut_channels(model, channels)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
-    side = model.strides[-1]
+    side = model.divisor
     probe = copy.deepcopy(cut).eval()  # in training mode it would change its statistics
     try:
         with torch.no_grad():
@@ -157,12 +165,13 @@ def _state(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Tensor]
 
 def require_same_spec(stated: DetectorSpec, expected: DetectorSpec, path: str | Path) -> None:
     """Raises ModelError naming the first value in which two architectures differ."""
-    ours, theirs = to_dict(expected), to_dict(stated)
-    for key, value in theirs.items():
-        if ours[key] != value:
+    ours, theirs = spec_to_dict(expected), spec_to_dict(stated)
+    for key in {**theirs, **ours}:
+        value = theirs.get(key)
+        if ours.get(key) != value:
             raise ModelError(
                 f"checkpoint {path} is of another architecture: {key} is {value}, "
-                f"the experiment has {ours[key]}"
+                f"the experiment has {ours.get(key)}"
             )
 
 
@@ -224,7 +233,7 @@ def load_for_tuning(model: Detector, content: Mapping[str, Any], path: str | Pat
     own = model.state_dict()
     fresh = [
         key for key in own
-        if key.startswith(CLASS_KEYS) and key in state and state[key].shape != own[key].shape
+        if key.startswith(model.class_keys) and key in state and state[key].shape != own[key].shape
     ]  # fmt: skip
     for key in fresh:
         state[key] = own[key]

@@ -18,12 +18,12 @@ from loguru import logger
 from torch import Tensor
 
 from yolox import dist
-from yolox.config import to_dict
 from yolox.engine import checkpoint
 from yolox.engine.archive import DAMAGE
 from yolox.engine.restore import load_state, require_sound_optimizer
 from yolox.engine.state import Run
 from yolox.errors import ModelError, YoloxError
+from yolox.families import spec_to_dict
 from yolox.files import whole_file
 
 
@@ -181,7 +181,7 @@ def contents(run: Run) -> dict[str, Any]:
         "optimizer": run.optimizer.state_dict(),
         "best_ap": max(run.best_ap, 0.0),
         "curr_ap": None if math.isnan(run.curr_ap) else run.curr_ap,
-        "spec": to_dict(run.exp.detector_spec()),
+        "spec": spec_to_dict(run.exp.detector_spec()),
         "channels": run.channels,
         "class_names": list(run.dataset.class_names),
         "category_ids": list(run.dataset.category_ids),

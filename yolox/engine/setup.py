@@ -1,5 +1,6 @@
 """Build everything that a run needs, and load what there is to load."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolox import dist
-from yolox.config import DetectorSpec
 from yolox.data.class_order import require_same_order, require_same_split
 from yolox.data.coco import CocoDataset
 from yolox.engine import checkpoint
@@ -29,9 +29,9 @@ from yolox.engine.restore import (
 from yolox.engine.saving import latest_path, read_latest, take_up
 from yolox.engine.state import Experiment, Run, RunOptions
 from yolox.errors import ModelError, UsageError
+from yolox.families import Detector, build
 from yolox.files import file_hash
 from yolox.losses.distillation import Distillation, DistillWeights
-from yolox.models import Detector
 from yolox.models.balance import balance_filters
 from yolox.models.channels import relative_channels
 
@@ -55,7 +55,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     path, content = _starting_point(exp, options)
     require_same_order(content.get("class_names"), dataset, f"checkpoint {path}")
     channels = channels_of(content, path)
-    model = cut_model(exp.get_model(), channels, path)
+    model = cut_model(build(exp.detector_spec()), channels, path)
     masks = _load_weights(model, content, exp, (path, options.resume))
     if spec.balance_filters and not options.resume:
         model = balance_filters(model)
@@ -123,7 +123,7 @@ def _distillation(run: Run) -> Distillation | None:
     logger.info("teacher: {}", spec.teacher)
     weights = DistillWeights(spec.distill_outputs, spec.distill_features)
     teacher = restored.model.to(run.options.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Distillation(teacher, run.model, detector.strides, weights, kept)
+    return Distillation(teacher, run.model, run.criterion.distance, weights, kept)
 
 
 def _starting_point(exp: Experiment, options: RunOptions) -> tuple[Path, dict[str, Any]]:
@@ -145,10 +145,10 @@ def _load_weights(
     if not content:
         return {}
     path, resumed = source
-    stated = spec_of(content, path)
+    expected = exp.detector_spec()
+    stated = spec_of(content, path, expected)
     if stated is not None:
-        expected = exp.detector_spec()
-        same_classes = DetectorSpec(**{**vars(stated), "num_classes": expected.num_classes})
+        same_classes = replace(stated, num_classes=expected.num_classes)
         require_same_spec(stated if resumed else same_classes, expected, path)
     fresh = load_for_tuning(model, content, path)
     if resumed and fresh:

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from yolox.config import AugmentSpec, DetectorSpec, SizeSpec, TrainSpec
+from yolox.config import AugmentSpec, SizeSpec, TrainSpec
 from yolox.data.coco import CocoDataset
 from yolox.engine.ema import ModelEMA
 from yolox.engine.provenance import File
 from yolox.errors import UsageError
 from yolox.eval.predict import PredictOptions
-from yolox.losses import YoloxLoss
+from yolox.families import Criterion, Detector, DetectorSpec
 from yolox.losses.distillation import Distillation
-from yolox.models import Detector
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -35,8 +34,7 @@ class Experiment(Protocol):
     def augment_spec(self) -> AugmentSpec: ...
     def size_spec(self) -> SizeSpec: ...
     def predict_options(self) -> PredictOptions: ...
-    def get_model(self) -> Detector: ...
-    def get_criterion(self) -> YoloxLoss: ...
+    def get_criterion(self) -> Criterion: ...
     def get_dataset(self) -> CocoDataset: ...
     def get_eval_dataset(self) -> CocoDataset: ...
     def get_select_dataset(self) -> CocoDataset | None: ...
@@ -98,7 +96,7 @@ class Run:
     select_dataset: CocoDataset | None
     model: Detector
     parallel: nn.Module
-    criterion: YoloxLoss
+    criterion: Criterion
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     ema: ModelEMA | None
@@ -137,6 +135,11 @@ class Run:
         """Whether the last step was made, or no gain came of the last `patience` evaluations."""
         spent = self.spec.patience and self.evaluations_without_gain >= self.spec.patience
         return bool(spent) or self.step >= self.spec.max_epoch * self.steps_per_epoch
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this step is one of the last epochs, without mosaic and mixup."""
+        return self.epoch >= self.spec.first_plain_epoch
 
     @property
     def epoch(self) -> int:

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,6 @@ from yolox.engine.saving import DivergedError
 from yolox.engine.schedule import input_size, learning_rate
 from yolox.engine.state import Run
 from yolox.files import write_json
-from yolox.models import Predictions
 
 MOST_SKIPPED = 20  # steps in a row: the scale starts at 2^16, and each of them halves it
 OVERFLOWED = "step {} is skipped, its {} overflowed ({} in a row): the scale is {:g} now"
@@ -146,10 +146,14 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
 
 
 def _all_losses(
-    run: Run, predictions: Predictions, targets: Tensor, taught: Tensor | None
+    run: Run, predictions: Any, targets: Tensor, taught: Tensor | None
 ) -> dict[str, Tensor]:
     """The terms by name and their weighted sum: labels, teacher, sparsity."""
-    losses = run.criterion(predictions, targets) if run.spec.label_weight else {}
+    losses = (
+        dict(run.criterion(predictions, targets, plain=run.is_plain))
+        if run.spec.label_weight
+        else {}
+    )
     parts = [run.spec.label_weight * losses["total_loss"]] if losses else []
     if taught is not None:
         parts.append(taught)
@@ -178,13 +182,12 @@ def _to_size(images: Tensor, targets: Tensor, size_hw: tuple[int, int]) -> tuple
 
 
 def training_mode(run: Run) -> None:
-    """Training mode, but for what stays frozen; the L1 loss in the epochs without mosaic."""
+    """Training mode, but for what stays frozen."""
     run.parallel.train()
     if run.spec.freeze_bn:
         for module in run.model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-    run.criterion.use_l1 = run.epoch >= run.spec.first_plain_epoch
 
 
 def batches_of(run: Run, source: ResizedImages) -> Generator[Batch, None, None]:

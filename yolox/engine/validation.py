@@ -81,7 +81,7 @@ def report_best(run: Run) -> float | None:
 def _evaluate(run: Run, model: nn.Module, dataset: CocoDataset) -> Evaluation | None:
     options = replace(run.exp.predict_options(), progress=dist.rank() == 0)
     detector = run.exp.detector_spec()
-    info = ModelInfo(detector.num_classes, detector.strides)
+    info = ModelInfo(detector.num_classes, detector.divisor)
     backend = TorchBackend(fuse(model), info, run.options.device)
     return evaluate(backend, dataset, run.sizes.test_size, _batch_size(run), options)
 

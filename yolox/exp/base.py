@@ -15,9 +15,7 @@ import numpy as np
 
 from yolox.config import (
     AugmentSpec,
-    DetectorSpec,
     EvalSpec,
-    LossSpec,
     SizeSpec,
     TrainSpec,
 )
@@ -28,10 +26,10 @@ from yolox.engine.parts import is_plain
 from yolox.errors import UsageError
 from yolox.eval.predict import PredictOptions
 from yolox.exp.options import apply_options, option_types
+from yolox.families import Criterion, Detector, DetectorSpec, build
+from yolox.families.build import require_few_parameters
+from yolox.families.yolox import LossSpec, YoloxLoss, YoloxSpec
 from yolox.limits import over_limit
-from yolox.losses import YoloxLoss
-from yolox.models import Detector, build
-from yolox.models.build import require_few_parameters
 from yolox.values import check_value
 
 Made = TypeVar("Made")
@@ -184,7 +182,7 @@ class Exp:
 
     def detector_spec(self) -> DetectorSpec:
         """How to build the dense architecture."""
-        return self._spec(DetectorSpec)
+        return self._spec(YoloxSpec)
 
     def loss_spec(self) -> LossSpec:
         """The terms of the loss."""
@@ -210,7 +208,7 @@ class Exp:
 
     def size_spec(self) -> SizeSpec:
         """Input sizes; multi-scale heights in multiples of the largest stride."""
-        divisor = self.strides[-1]
+        divisor = self.detector_spec().divisor
         if self.random_size is not None:
             multiples = self.random_size
         else:
@@ -226,10 +224,10 @@ class Exp:
         """A fresh detector with random weights."""
         return build(self.detector_spec())
 
-    def get_criterion(self) -> YoloxLoss:
+    def get_criterion(self) -> Criterion:
         """A fresh criterion: `criterion(model(images), targets)` gives the loss terms."""
         loss = self.loss_spec()
-        return YoloxLoss(self.detector_spec().strides, loss.iou_loss, loss.iou_weight)
+        return YoloxLoss(self.strides, loss.iou_loss, loss.iou_weight)
 
     def data_root(self) -> Path:
         """`data_dir`, or COCO below YOLOX_DATADIR, or below `datasets`."""

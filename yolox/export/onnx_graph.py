@@ -21,7 +21,6 @@ from yolox.config import EvalSpec
 from yolox.errors import ExportError, UsageError
 from yolox.export.nms_graph import DECODED, append_nms
 from yolox.files import whole_file
-from yolox.models.yolox_head import Predictions
 
 OPSET = 18  # the oldest that torch.export writes; read by every ONNX Runtime since 1.14 (2023)
 KNOWN_OPSETS = range(18, 24)
@@ -102,9 +101,8 @@ class _Exported(nn.Module):
         if self.decode:
             decoded: Tensor = self.model(x)
             return decoded
-        found: Predictions = self.model.raw(x)  # type: ignore[operator]
-        scores = torch.cat([found.obj, found.cls], dim=-1).sigmoid()
-        return torch.cat([found.box, scores], dim=-1).float()
+        flat: Tensor = self.model.flat(self.model.raw(x))  # type: ignore[operator]
+        return flat
 
 
 def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:

@@ -12,12 +12,12 @@ from yolox.backends import BACKENDS, Backend, ModelInfo, TorchBackend
 from yolox.backends.base import PRECISIONS
 from yolox.backends.onnx_runtime import PROVIDER, OnnxRuntimeBackend
 from yolox.backends.open_vino import OpenVinoBackend
-from yolox.config import DetectorSpec, nearest, to_dict
+from yolox.config import nearest
 from yolox.data.coco_classes import category_ids, class_labels
 from yolox.engine.restore import Restored, restore
 from yolox.errors import UsageError
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.files import text_hash
+from yolox.families import DetectorSpec
 from yolox.models.fuse import fuse
 
 FILE_BACKENDS = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
@@ -123,13 +123,13 @@ def open_module(
 def describe(restored: Restored) -> ModelInfo:
     """What a runtime must know of a checkpoint's model."""
     classes = restored.spec.num_classes
-    pruned = {"channels": restored.channels} if restored.channels else {}
     return ModelInfo(
         classes,
-        restored.spec.strides,
+        restored.spec.divisor,
         class_labels(classes, restored.class_names),
         category_ids(classes, restored.category_ids),
-        spec_hash=text_hash({**to_dict(restored.spec), **pruned}),
+        family=restored.spec.family,
+        strides=restored.model.strides,
     )
 
 

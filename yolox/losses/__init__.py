@@ -1,5 +1,1 @@
-"""Criteria: they judge predictions against targets; the model knows nothing of them."""
-
-from yolox.losses.yolox_loss import YoloxLoss
-
-__all__ = ["YoloxLoss"]
+"""What the families' losses share."""

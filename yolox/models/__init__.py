@@ -1,6 +1,1 @@
-"""Networks, described by a `DetectorSpec`."""
-
-from yolox.models.build import Detector, build
-from yolox.models.yolox_head import Predictions
-
-__all__ = ["Detector", "Predictions", "build"]
+"""What the networks of all families share, and what is done to any of them."""

@@ -1,6 +1,7 @@
 """Batch norm folded into the convolution before it: the same function with fewer operations."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -8,8 +9,10 @@ from torch import nn
 from yolox.models.blocks import ConvBlock
 from yolox.ops.precision import to_float64
 
+Model = TypeVar("Model", bound=nn.Module)
 
-def fuse(model: nn.Module) -> nn.Module:
+
+def fuse(model: Model) -> Model:
     """A new model in evaluation mode whose `ConvBlock`s have no batch norm of their own."""
     fused = copy.deepcopy(model).eval()
     for module in fused.modules():

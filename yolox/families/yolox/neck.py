@@ -7,9 +7,9 @@ C3_p4, reduce_conv1, C3_p3, bu_conv2, C3_n3, bu_conv1, C3_n4.
 import torch
 from torch import Tensor, nn
 
-from yolox.config import DetectorSpec
+from yolox.families.yolox.backbone import BASE_BLOCKS, CSPDarknet, Darknet53
+from yolox.families.yolox.spec import YoloxSpec
 from yolox.models.blocks import ConvBlock, CSPLayer, conv_factory
-from yolox.models.darknet import BASE_BLOCKS, CSPDarknet, Darknet53
 
 FIRST_LEVEL = 3  # stride 8 = 2^3
 
@@ -17,7 +17,7 @@ FIRST_LEVEL = 3  # stride 8 = 2^3
 class PAFPN(nn.Module):
     """Path-aggregation FPN (Liu 2018) over CSPDarknet; features out, fine to coarse."""
 
-    def __init__(self, spec: DetectorSpec):
+    def __init__(self, spec: YoloxSpec):
         super().__init__()
         self.backbone = CSPDarknet(spec)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from yolox.config import DetectorSpec
+from yolox.families.yolox.spec import YoloxSpec
 from yolox.models.blocks import (
     ConvBlock,
     CSPLayer,
@@ -40,7 +40,7 @@ class Backbone(nn.Module):
 class CSPDarknet(Backbone):
     """Focus stem and CSP stages; the last one carries SPP and no residual connections."""
 
-    def __init__(self, spec: DetectorSpec):
+    def __init__(self, spec: YoloxSpec):
         super().__init__(levels=len(spec.strides))
         conv = conv_factory(spec.depthwise)
         stem = int(STEM_CHANNELS * spec.width)

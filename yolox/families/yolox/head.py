@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolox.config import DetectorSpec
+from yolox.families.yolox.spec import YoloxSpec
 from yolox.models.blocks import ConvBlock, conv_factory
 
 HEAD_CHANNELS = 256  # before `width`
@@ -32,7 +32,7 @@ class Predictions(NamedTuple):
 class YOLOXHead(nn.Module):
     """One branch for classes, one for boxes and objectness, per level."""
 
-    def __init__(self, spec: DetectorSpec, in_channels: Sequence[int]):
+    def __init__(self, spec: YoloxSpec, in_channels: Sequence[int]):
         super().__init__()
         width = int(HEAD_CHANNELS * spec.width)
         levels = range(len(in_channels))

@@ -1,14 +1,15 @@
 """The loss of YOLOX: box overlap, objectness, class, and L1 in the last epochs."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yolox.losses.simota import PointPredictions, assign
-from yolox.models.yolox_head import Predictions
+from yolox.families.base import CountMean, unchanged
+from yolox.families.yolox.distance import output_distance
+from yolox.families.yolox.head import Predictions
+from yolox.families.yolox.simota import PointPredictions, assign
 from yolox.ops.boxes import giou_cxcywh, iou_cxcywh
 from yolox.ops.points import decode_boxes, grid_points
 
@@ -28,19 +29,18 @@ class Foreground(NamedTuple):
 class YoloxLoss:
     """Judges raw predictions: `criterion(model(images), targets)` gives the loss terms.
 
-    use_l1: add the L1 term (the trainer switches it on with the last, plain epochs).
-    mean_over_processes: takes the foreground count [1] of this process and returns the mean over
-        processes, so that averaged gradients are those of one process with the whole batch.
+    A criterion of a family, see `yolox.families.base`. plain: adds the L1 term.
     """
 
     def __init__(self, strides: tuple[int, ...], iou_loss: str = "iou", iou_weight: float = 5.0):
         self.strides = strides
         self.iou_loss = iou_loss
         self.iou_weight = iou_weight
-        self.use_l1 = False
-        self.mean_over_processes: Callable[[Tensor], Tensor] = _unchanged
+        self.mean_over_processes: CountMean = unchanged
 
-    def __call__(self, predictions: Predictions, targets: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, predictions: Predictions, targets: Tensor, *, plain: bool = False
+    ) -> dict[str, Tensor]:
         """targets: [B, N, 5] class, cx, cy, w, h (pixels); rows without a size are padding.
 
         Returns scalars: total_loss, iou_loss (already weighted), l1_loss, conf_loss, cls_loss, and
@@ -64,17 +64,21 @@ class YoloxLoss:
         )
         cls_loss = F.binary_cross_entropy_with_logits(cls_fg, cls_target, reduction="sum") / norm
         l1_loss = box.new_zeros(())
-        if self.use_l1:
+        if plain:
             wanted = _offsets(fg.target[:, 1:5], points[fg.point], steps[fg.point])
             l1_loss = (box[fg.image, fg.point] - wanted).abs().sum() / norm
         return {
             "total_loss": iou_loss + conf_loss + cls_loss + l1_loss,
             "iou_loss": iou_loss,
-            "l1_loss": l1_loss,
             "conf_loss": conf_loss,
             "cls_loss": cls_loss,
+            "l1_loss": l1_loss,
             "num_fg": count / max(objects, 1),
         }
+
+    def distance(self, own: Predictions, wanted: Predictions) -> Tensor:
+        """How far raw predictions are from those of another model: `output_distance`."""
+        return output_distance(own, wanted, self.strides)
 
     def _box_loss(self, boxes_cxcywh: Tensor, fg: Foreground) -> Tensor:
         wanted = fg.target[:, 1:5]
@@ -106,7 +110,3 @@ def _offsets(boxes_cxcywh: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _unchanged(count: Tensor) -> Tensor:
-    return count
