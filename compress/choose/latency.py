@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 import torch
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.choose.plan import Plan, Planner, PruneStep
 from compress.choose.search import next_number
@@ -24,6 +24,7 @@ from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import Runtime, open_module
 from yolox.models.channels import cut_channels
 from yolox.models.fuse import fuse
+from yolox.models.network import Network
 
 TOLERANCE = 0.05  # of the budget
 AIM = TOLERANCE / 2  # the search goes on until a plan is this close
@@ -64,7 +65,7 @@ class Stopwatch:
     """
 
     def __init__(
-        self, dense: nn.Module, info: ModelInfo, step: PruneStep, size_hw: tuple[int, int],
+        self, dense: Network, info: ModelInfo, step: PruneStep, size_hw: tuple[int, int],
         device: torch.device,
     ):  # fmt: skip
         require_backend(step.backend)
@@ -74,7 +75,7 @@ class Stopwatch:
         self._dense = self._open(dense)
 
     @contextmanager
-    def against_dense(self, model: nn.Module) -> Iterator[Callable[[], Turn]]:
+    def against_dense(self, model: Network) -> Iterator[Callable[[], Turn]]:
         """A function that measures one turn of the dense model and of this one."""
         with closing(self._open(model)) as other:
             yield lambda: (self._dense.turn_ms(), other.turn_ms())
@@ -83,7 +84,7 @@ class Stopwatch:
         """End the dense model's process, if it has one."""
         self._dense.close()
 
-    def _open(self, model: nn.Module) -> "_Paced":
+    def _open(self, model: Network) -> "_Paced":
         fused = fuse(model)
         if self._runtime.backend in ("torch", "compile"):
             backend = open_module(fused, self._info, self._runtime, self._size_hw)
@@ -139,9 +140,7 @@ def require_backend(name: str) -> None:
         raise UsageError(f"backend {name} needs {' and '.join(missing)}, not installed")
 
 
-def plan_for_latency(
-    planner: Planner, model: nn.Module, watch: Stopwatch, step: PruneStep
-) -> Timed:
+def plan_for_latency(planner: Planner, model: Network, watch: Stopwatch, step: PruneStep) -> Timed:
     """The plan whose measured time comes closest to the budget. The watch is closed.
 
     Whether it is within `TOLERANCE` is the caller's question (`misses`). Raises UsageError naming
@@ -182,7 +181,7 @@ def _require_reachable(trials: "_Trials", most: int, step: PruneStep) -> None:
 class _Trials:
     """Plans that were measured, by the number of units gone. Times of a plan add up."""
 
-    def __init__(self, planner: Planner, model: nn.Module, watch: Stopwatch, step: PruneStep):
+    def __init__(self, planner: Planner, model: Network, watch: Stopwatch, step: PruneStep):
         self._planner, self._model, self._watch = planner, model, watch
         [(self.name, self.budget)] = step.budgets.items()
         self._turns: dict[int, list[Turn]] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.fit.images import CalibrationImages
 from compress.fit.moments import spreads
@@ -21,6 +21,8 @@ from compress.structure.groups import warn_of_unused
 from yolox.config import one_of
 from yolox.errors import ModelError
 from yolox.families.base import Distance
+from yolox.models.channels import CONVOLUTIONS
+from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
 SHARE = 0.49  # of the source system
@@ -64,26 +66,28 @@ class MaskStep:
         return self.criterion in LOOKING
 
 
-def maskable_weights(model: nn.Module, exclude: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """The 4-D weights whose name holds none of the excluded words; without any, all but the head's.
+def maskable_weights(model: Network, exclude: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Weights of convolutions, but those whose name holds an excluded word; by default the head's.
 
     Raises ModelError where none is left.
     """
     head: tuple[str, ...] = getattr(model, "head_keys", ()) if exclude is None else ()
-    found = {
-        name: parameter.detach().cpu()
-        for name, parameter in model.named_parameters()
-        if parameter.dim() == 4
-        and not name.startswith(head)
-        and not any(word in name for word in exclude or ())
+    weights = {
+        f"{name}.weight": layer.get_parameter("weight").detach().cpu()
+        for name, layer in model.named_modules()
+        if isinstance(layer, CONVOLUTIONS)
     }
+    found = {
+        name: weight for name, weight in weights.items()
+        if not name.startswith(head) and not any(word in name for word in exclude or ())
+    }  # fmt: skip
     if not found:
         raise ModelError(f"no weights to mask are left without {', '.join(exclude or head)}")
     return found
 
 
 def draw_masks(
-    model: nn.Module, step: MaskStep, batches: CalibrationImages | None, distance: Distance
+    model: Network, step: MaskStep, batches: CalibrationImages | None, distance: Distance
 ) -> dict[str, Tensor]:
     """The masks that a step asks for. Raises UsageError where its criterion needs images.
 

@@ -8,7 +8,8 @@ size that the model will run at (FixRes, Touvron 2019).
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +18,19 @@ from torch import Tensor, nn
 
 from compress.fit.moments import (
     Answers,
+    Call,
     Moments,
     joint_moments,
     set_weight_rows,
+    solvable,
     watching,
     weight_rows,
 )
 from compress.fit.replay import Replay
-from compress.structure.trace import Layer, Trace
 from yolox.errors import DataError
 from yolox.models.channels import Channels
+from yolox.models.graph import Layer, Trace
+from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
 Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at every call
@@ -34,6 +38,7 @@ Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at e
 CHUNK_BYTES = 256e6  # of the systems that are solved at once
 LEAST_VARIANCE = 1e-12
 LEAST_GAIN = 1e-6  # of a batch norm, below which nothing is known of the scale before it
+HUGE_VARIANCE = 1e30  # nothing of what a channel reads is left
 FEW_SAMPLES = 1.0  # of the ridge, for as many unknowns as samples: so that few images do no harm
 
 
@@ -68,8 +73,8 @@ class AdaptStep:
 class Student:
     """A model made from `dense`: with fewer channels, with masks, or both."""
 
-    model: nn.Module
-    dense: nn.Module
+    model: Network
+    dense: Network
     channels: Channels
     masks: Mapping[str, Tensor]
 
@@ -81,14 +86,14 @@ class Student:
 
 def adapt(
     student: Student, trace: Trace, batches: Batches | None, step: AdaptStep
-) -> dict[str, nn.Module]:
+) -> dict[str, Network]:
     """The model after each part of the adaptation, by the part's name, in order.
 
     batches: None where only constants are folded.
 
     trace: of the dense model at the size at which the model will run, which is the images' size.
     """
-    found: dict[str, nn.Module] = {}
+    found: dict[str, Network] = {}
     model = student.model
     if step.fold and student.channels:
         model = found["fold"] = fold_constants(student, trace)
@@ -100,7 +105,7 @@ def adapt(
 
 
 @torch.no_grad()
-def fold_constants(student: Student, trace: Trace) -> nn.Module:
+def fold_constants(student: Student, trace: Trace) -> Network:
     """A copy of the student in which the readers of removed channels add what these sent at rest.
 
     A channel at rest sends its batch norm's bias through the activation. Data-free.
@@ -109,40 +114,58 @@ def fold_constants(student: Student, trace: Trace) -> nn.Module:
     for layer in trace.layers.values():
         kept = student.kept(layer.name, "out")
         if layer.kind == "norm" and kept is not None:
-            scale = resting.get_submodule(layer.name).get_parameter("weight")
-            scale.copy_(scale * torch.zeros_like(scale).index_fill_(0, kept.to(scale.device), 1.0))
-    folded = copy.deepcopy(student.model).eval()
+            _silence(resting.get_submodule(layer.name), kept)
     readers = [
-        layer.name for layer in trace.solvable() if student.kept(layer.name, "in") is not None
+        layer.name for layer in _solvable(trace) if student.kept(layer.name, "in") is not None
     ]
+    constants: dict[str, list[Tensor]] = defaultdict(list)  # of each call
 
-    def see(name: str, conv: Any, x: Tensor, y: Tensor) -> None:
+    def see(call: Call) -> None:
+        name, x = call.name, call.inputs
         gone = torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
         gone[student.kept(name, "in")] = False
         sent = torch.where(gone, x.mean(dim=(0, 2, 3)), 0.0)
-        constant = conv.weight.flatten(2).sum(-1) @ sent
-        kept = student.kept(name, "out")
-        _add_constant(folded, name, trace, constant if kept is None else constant[kept])
+        constants[name].append(call.layer.weight.flatten(2).sum(-1) @ sent)
 
     device = next(resting.parameters()).device
     with watching(resting, readers, see) as run:
         run(torch.zeros(1, 3, *trace.size_hw, device=device))
+    folded = copy.deepcopy(student.model).eval()
+    for name, found in constants.items():
+        constant, kept = torch.stack(found).mean(0), student.kept(name, "out")
+        _add_constant(folded, name, trace, constant if kept is None else constant[kept])
     return folded
 
 
-def _add_constant(model: nn.Module, name: str, trace: Trace, constant: Tensor) -> None:
+def _silence(norm: Any, kept: Tensor) -> None:
+    """Let a batch norm's other channels answer its bias alone."""
+    if norm.weight is None:
+        gone = torch.ones_like(norm.running_var).index_fill_(0, kept.to(norm.running_var.device), 0)
+        norm.running_var.add_(gone * HUGE_VARIANCE)
+        return
+    stays = torch.zeros_like(norm.weight).index_fill_(0, kept.to(norm.weight.device), 1.0)
+    norm.weight.copy_(norm.weight * stays)
+
+
+def _solvable(trace: Trace) -> list[Layer]:
+    return [layer for layer in trace.layers.values() if solvable(layer.module)]
+
+
+def _add_constant(model: Network, name: str, trace: Trace, constant: Tensor) -> None:
     """Add a constant [O] to what a convolution answers, in its bias or its batch norms' means."""
     bias = getattr(model.get_submodule(name), "bias", None)
     if bias is not None:
         bias.add_(constant)
         return
-    for norm in trace.layers[name].norms:
-        model.get_submodule(norm).get_buffer("running_mean").sub_(constant)
+    for norm in trace.normed().get(name, ()):
+        mean = model.get_submodule(norm).running_mean
+        if isinstance(mean, Tensor):
+            mean.sub_(_like(constant, mean))
 
 
 def least_squares(
     student: Student, trace: Trace, batches: Batches, ridge: float = AdaptStep.ridge
-) -> nn.Module:
+) -> Network:
     """A copy of the student whose convolutions answer as closely as they can to the dense ones.
 
     Layers of the same depth are solved together, from one pass over the images; each reads what
@@ -150,7 +173,8 @@ def least_squares(
     is the answers before those that are fitted: a student that was tuned may have others.
     """
     solved = copy.deepcopy(student.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    layers = trace.solvable()
+    layers = _solvable(trace)
+    normed = trace.normed()
     answered = Answers(student.dense.eval(), [layer.name for layer in layers], batches)
     replay = Replay(solved, trace)
     for depth in sorted({layer.depth for layer in layers}):
@@ -162,28 +186,32 @@ def least_squares(
         for layer in wave:
             mask = student.masks.get(f"{layer.name}.weight")
             conv = solved.get_submodule(layer.name)
-            _take_scale(student, solved, layer)
+            _take_scale(student, solved, layer.name, normed.get(layer.name, ()))
             constant = resolve(conv, found[layer.name], mask, ridge)
-            for norm in layer.norms:
-                mean = solved.get_submodule(norm).get_buffer("running_mean")
-                mean.sub_(_like(constant, mean))
+            if conv.bias is None:
+                _add_constant(solved, layer.name, trace, constant)
     return solved
 
 
 @torch.no_grad()
-def _take_scale(student: Student, solved: nn.Module, layer: Layer) -> None:
+def _take_scale(student: Student, solved: Network, layer: str, norms: Sequence[str]) -> None:
     """Give a convolution's batch norms the dense model's values, and its weights their scale.
 
     What the layers send stays the same but for a constant, so that the weights are near the
     solution: the ridge draws towards them.
     """
-    conv: Any = solved.get_submodule(layer.name)
-    for number, name in enumerate(layer.norms):
+    conv: Any = solved.get_submodule(layer)
+    for number, name in enumerate(norms):
         norm, dense = solved.get_submodule(name), student.dense.get_submodule(name)
+        if norm.running_var is None:
+            continue
         kept = student.kept(name, "out")
         before = _gain(norm)
         for key in ("weight", "bias", "running_mean", "running_var"):
-            value = getattr(dense, key).detach()
+            value = getattr(dense, key)
+            if value is None:
+                continue
+            value = value.detach()
             getattr(norm, key).copy_(value if kept is None else value[kept.to(value.device)])
         after = _gain(norm)
         if number == 0:
@@ -198,7 +226,9 @@ def _like(values: Tensor, other: Tensor) -> Tensor:
 
 def _gain(norm: Any) -> Tensor:
     """What a batch norm multiplies each channel by."""
-    gain: Tensor = to_float64(norm.weight) / (to_float64(norm.running_var) + norm.eps).sqrt()
+    variance = to_float64(norm.running_var)
+    weight = torch.ones_like(variance) if norm.weight is None else to_float64(norm.weight)
+    gain: Tensor = weight / (variance + norm.eps).sqrt()
     return gain
 
 
@@ -249,23 +279,22 @@ def solve_within(system: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
     return result
 
 
-def recalibrate(model: nn.Module, batches: Batches) -> nn.Module:
+def recalibrate(model: Network, batches: Batches) -> Network:
     """A copy whose batch-norm statistics are those of the given images.
 
     Raises DataError where they are too few values to have any.
     """
     fresh = copy.deepcopy(model).eval()
-    norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    run: Callable[[Tensor], Any] = getattr(fresh, "raw", fresh)
     with torch.no_grad():
         for images in batches():
             try:
-                run(images.contiguous(memory_format=torch.channels_last))
+                fresh.raw(images.contiguous(memory_format=torch.channels_last))
             except ValueError as error:
                 raise DataError(f"batch norms cannot be estimated: {error}") from error
     for norm, momentum in zip(norms, momenta, strict=True):

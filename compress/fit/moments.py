@@ -4,9 +4,11 @@ A convolution is a linear map from patches to answers. With the moments of both,
 the solution of a small system of equations, whatever the number of images was.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from compress.fit.scratch import Scratch
 from yolox.models.channels import is_depthwise
+from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
 PATCHES = 512  # positions taken of one image per layer: neighbours say nearly the same
@@ -23,6 +26,26 @@ PATCHES = 512  # positions taken of one image per layer: neighbours say nearly t
 
 class _Enough(Exception):  # noqa: N818 - not an error: the rest of the network is not needed
     """Raised by the hook of the last layer that is looked at."""
+
+
+class Call(NamedTuple):
+    """One call of a layer in a run of a model; `number` counts the layer's calls from 0."""
+
+    name: str
+    number: int
+    layer: Any
+    inputs: Tensor
+    output: Tensor
+
+
+def solvable(layer: nn.Module) -> bool:
+    """Whether a layer is a linear map from patches to answers: a plain or depthwise convolution."""
+    return (
+        isinstance(layer, nn.Conv2d)
+        and (layer.groups == 1 or is_depthwise(layer))
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+    )
 
 
 class Moments:
@@ -83,19 +106,26 @@ class Spread:
 
 
 def spreads(
-    model: nn.Module, names: Sequence[str], batches: Callable[[], Iterator[Tensor]]
+    model: Network, names: Sequence[str], batches: Callable[[], Iterator[Tensor]]
 ) -> dict[str, Spread]:
-    """What layers of a model read and answer, in one pass over the images."""
-    found = {name: Spread() for name in names}
+    """What layers of a model read and answer, over all their calls, in one pass over the images.
 
-    def see(name: str, layer: Any, x: Tensor, y: Tensor) -> None:
-        places = some_places(y)
-        found[name].add(patches(layer, x, places), answers(layer, y.flatten(2)[:, :, places]))
+    Layers that are not `solvable`, or are never called, are left out.
+    """
+    found: dict[str, Spread] = defaultdict(Spread)
 
-    with watching(model, names, see) as run:
+    def see(call: Call) -> None:
+        places = some_places(call.output)
+        found[call.name].add(
+            patches(call.layer, call.inputs, places),
+            answers(call.layer, call.output.flatten(2)[:, :, places]),
+        )
+
+    seen = [name for name in names if solvable(model.get_submodule(name))]
+    with watching(model, seen, see) as run:
         for images in batches():
             run(images)
-    return found
+    return dict(found)
 
 
 def weight_rows(conv: Any) -> Tensor:
@@ -143,31 +173,33 @@ def some_places(y: Tensor) -> Tensor:
 
 @contextmanager
 def watching(
-    model: nn.Module, names: Sequence[str], see: Callable[[str, Any, Tensor, Tensor], None]
+    model: Network, names: Sequence[str], see: Callable[[Call], None]
 ) -> Iterator[Callable[[Tensor], None]]:
-    """Gives a function that runs the model on images no further than to the named layers.
+    """Gives a function that runs the model on images, `see` looking at every call of some layers.
 
-    see(name, layer, input, output) is called for each of them.
+    The first run counts the calls; those that follow go no further than to the last of them.
     """
-    left: set[str] = set()
+    calls: Counter[str] = Counter()  # in the run at hand
+    last: int | None = None
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def seen(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            see(name, layer, inputs[0], output)
-            left.discard(name)
-            if not left:
+            see(Call(name, calls[name], layer, inputs[0], output))
+            calls[name] += 1
+            if calls.total() == last:
                 raise _Enough
 
         return seen
 
     def run(images: Tensor) -> None:
-        left.update(names)
-        forward: Callable[[Tensor], Any] = getattr(model, "raw", model)
+        nonlocal last
+        calls.clear()
         try:
             with torch.no_grad():
-                forward(images.contiguous(memory_format=torch.channels_last))
+                model.raw(images.contiguous(memory_format=torch.channels_last))
         except _Enough:
             pass
+        last = calls.total()
 
     handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in names]
     try:
@@ -184,39 +216,41 @@ class Answers:
     """
 
     def __init__(
-        self, model: nn.Module, names: Sequence[str], batches: Callable[[], Iterator[Tensor]]
+        self, model: Network, names: Sequence[str], batches: Callable[[], Iterator[Tensor]]
     ):
         self._scratch = Scratch()
-        self._widths: dict[str, int] = {}
-        files = {name: (self._scratch.path / name).open("wb") for name in names}
-
-        def write(name: str, layer: Any, x: Tensor, y: Tensor) -> None:
-            chosen = y.flatten(2)[:, :, some_places(y)].float().cpu().contiguous()
-            self._widths[name] = chosen.shape[1]
-            self._places[name] = chosen.shape[2]
-            files[name].write(chosen.numpy().tobytes())
-
-        self._places: dict[str, int] = {}
+        self._shapes: dict[tuple[str, int], tuple[int, ...]] = {}  # [O, places] of each call
+        files: dict[tuple[str, int], BinaryIO] = {}
         with ExitStack() as stack:
-            for file in files.values():
-                stack.enter_context(file)
+
+            def write(call: Call) -> None:
+                key, y = (call.name, call.number), call.output
+                if key not in files:
+                    files[key] = stack.enter_context(self._path(*key).open("wb"))
+                chosen = y.flatten(2)[:, :, some_places(y)].float().cpu().contiguous()
+                self._shapes[key] = tuple(chosen.shape[1:])
+                files[key].write(chosen.numpy().tobytes())
+
             run = stack.enter_context(watching(model, names, write))
             for images in batches():
                 run(images)
 
-    def of(self, name: str) -> npt.NDArray[np.float32]:
-        """[images, O, places], read from the disk where it is used."""
-        raw = np.memmap(self._scratch.path / name, np.float32, "r")
-        return raw.reshape(-1, self._widths[name], self._places[name])
+    def of(self, name: str, number: int = 0) -> npt.NDArray[np.float32]:
+        """[images, O, places] of one of a layer's calls, read from the disk where it is used."""
+        raw = np.memmap(self._path(name, number), np.float32, "r")
+        return raw.reshape(-1, *self._shapes[name, number])
+
+    def _path(self, name: str, number: int) -> Path:
+        return self._scratch.path / f"{name}@{number}"
 
 
 def joint_moments(
-    reader: nn.Module,
+    reader: Network,
     answered: Answers,
     kept_outputs: Mapping[str, Tensor | None],
     batches: Iterator[Tensor],
 ) -> dict[str, Moments]:
-    """What layers of `reader` read, with what the dense model's layers answer there.
+    """What layers of `reader` read in all their calls, with what the dense model's answer there.
 
     kept_outputs: layer names -> the dense layer's outputs that matter (None: all).
     batches: images [B, 3, H, W] float, the same as for `answered`.
@@ -224,11 +258,14 @@ def joint_moments(
     found = {name: Moments() for name in kept_outputs}
     first = 0
 
-    def read(name: str, layer: Any, x: Tensor, y: Tensor) -> None:
-        answer = torch.from_numpy(answered.of(name)[first : first + len(x)].copy()).to(x.device)
+    def read(call: Call) -> None:
+        name, x = call.name, call.inputs
+        wanted = answered.of(name, call.number)[first : first + len(x)]
+        answer = torch.from_numpy(wanted.copy()).to(x.device)
         kept = kept_outputs[name]
         answer = answer if kept is None else answer[:, kept]
-        found[name].add(patches(layer, x, some_places(y)), answers(layer, answer))
+        read = patches(call.layer, x, some_places(call.output))
+        found[name].add(read, answers(call.layer, answer))
 
     with watching(reader, list(kept_outputs), read) as run:
         for images in batches:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.fit.scratch import Scratch
-from compress.structure.trace import Trace
+from yolox.models.graph import Trace
+from yolox.models.network import Network
 
 
 class Replay:
@@ -22,7 +23,7 @@ class Replay:
     Only modules that map one tensor to one tensor are kept; the largest settled ones serve.
     """
 
-    def __init__(self, model: nn.Module, trace: Trace):
+    def __init__(self, model: Network, trace: Trace):
         self._model = model
         self._depths = _deepest(model, trace)
         self._scratch = Scratch()
@@ -76,7 +77,7 @@ class Replay:
         return forward
 
 
-def _deepest(model: nn.Module, trace: Trace) -> dict[str, int]:
+def _deepest(model: Network, trace: Trace) -> dict[str, int]:
     """The depth of the last convolution in each module that holds several layers."""
     depths: dict[str, int] = {}
     for layer in trace.layers.values():

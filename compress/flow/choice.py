@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from loguru import logger
-from torch import nn
 
 from compress.fit.images import CalibrationImages
 from compress.flow.job import Workspace
@@ -22,6 +21,7 @@ from yolox.eval.evaluate import evaluate_alone
 from yolox.export.open import describe
 from yolox.families.base import Distance
 from yolox.models.fuse import fuse
+from yolox.models.network import Network
 
 IMAGES = 32  # to compare outputs on
 
@@ -29,7 +29,7 @@ IMAGES = 32  # to compare outputs on
 class Choice(NamedTuple):
     """The model that is kept, its name, and the scores of all by name (higher is better)."""
 
-    model: nn.Module
+    model: Network
     name: str
     scores: dict[str, float]
     measure: str
@@ -42,10 +42,10 @@ class Choice(NamedTuple):
 class Judge:
     """Compares models that were made from the same dense one."""
 
-    def __init__(self, space: Workspace, dense: nn.Module, images: CalibrationImages | None):
+    def __init__(self, space: Workspace, dense: Network, images: CalibrationImages | None):
         self._space, self._dense, self._images = space, dense, images
 
-    def best(self, candidates: Mapping[str, nn.Module]) -> Choice:
+    def best(self, candidates: Mapping[str, Network]) -> Choice:
         """The model with the best score; of equal ones the last, which was fitted most."""
         measure, score = self._measure()
         *_, last = candidates
@@ -57,7 +57,7 @@ class Judge:
         logger.info("{} is kept; {}: {}", kept, measure, listed)
         return Choice(candidates[kept], kept, scores, measure)
 
-    def _measure(self) -> tuple[str, Callable[[nn.Module], float] | None]:
+    def _measure(self) -> tuple[str, Callable[[Network], float] | None]:
         labelled = self._space.choice_set
         if labelled is not None:
             return "AP", lambda model: average_precision(self._space, model, labelled)
@@ -84,7 +84,7 @@ class OutputNearness:
         return -total / count if math.isfinite(total) else -math.inf
 
 
-def average_precision(space: Workspace, model: nn.Module, dataset: CocoDataset) -> float:
+def average_precision(space: Workspace, model: Network, dataset: CocoDataset) -> float:
     """AP of a model that was made from the job's checkpoint; 0 where it is undefined."""
     exp = space.exp
     content = checkpoint.read(space.job.ckpt)

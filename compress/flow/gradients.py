@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from yolox.data.augment import all_targets, letterbox
 from yolox.engine.state import Experiment
 from yolox.export.calibration import chosen_images
+from yolox.models.network import Network
 
 
-def loss_gradients(model: nn.Module, exp: Experiment, count: int) -> dict[str, Tensor]:
+def loss_gradients(model: Network, exp: Experiment, count: int) -> dict[str, Tensor]:
     """The mean gradient over at most `count` training images, without augmentation, by parameter.
 
     Batch norms use their statistics as in deployment. The model is left as it is.

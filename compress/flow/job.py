@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from torch import nn
 
 from compress.fit.adapt import AdaptStep
 from compress.fit.images import CalibrationImages
@@ -23,6 +22,7 @@ from yolox.errors import DataError, UsageError
 from yolox.exp import Exp
 from yolox.export.calibration import chosen_images
 from yolox.families.base import Distance
+from yolox.models.network import Network
 
 STAGES = ("mask", "plan", "prune", "adapt", "recover", "merge", "control", "evaluate")
 DENSE = "dense"  # as a recipe names the checkpoint that is compressed
@@ -134,7 +134,7 @@ class Workspace:
         """At most `count` of them, as the model will see them."""
         return CalibrationImages(self.source, self.exp.test_size, count, self.job.options.device)
 
-    def load(self, path: Path) -> tuple[dict[str, Any], nn.Module]:
+    def load(self, path: Path) -> tuple[dict[str, Any], Network]:
         """A trainable checkpoint and its model, on the job's device."""
         content, model = load_trainable(str(path), self.exp.detector_spec())
         content.setdefault("exp", self.exp.origin())
@@ -144,7 +144,7 @@ class Workspace:
         self,
         name: str,
         content: Mapping[str, Any],
-        model: nn.Module,
+        model: Network,
         masks: Any,
         channels: Any,
         chosen: Mapping[str, Any] | None = None,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.choose.latency import Stopwatch, misses, plan_for_latency
 from compress.choose.plan import Plan, Planner, PruneStep, require_reachable
@@ -32,6 +32,7 @@ from yolox.errors import UsageError, YoloxError
 from yolox.export.open import describe
 from yolox.files import write_json
 from yolox.models.channels import compose, cut_channels, cut_masks
+from yolox.models.network import Network
 
 LARGEST_SHARE = 1 - 1e-9  # a budget is less than all
 
@@ -72,7 +73,7 @@ def plan_stage(space: Workspace, files: Files, begun: bool) -> Files:
     return {PLAN: target}
 
 
-def _plan_in_rounds(space: Workspace, model: nn.Module, groups: Groups, masks: Masks) -> Plan:
+def _plan_in_rounds(space: Workspace, model: Network, groups: Groups, masks: Masks) -> Plan:
     """The plan for budgets in size, reached in as many rounds as the step says."""
     step = space.recipe.prune
     assert step is not None
@@ -104,7 +105,7 @@ def _shares_of_round(step: PruneStep, number: int, dense: Cost, current: Cost) -
     return shares
 
 
-def _curves(space: Workspace, model: nn.Module, groups: Groups) -> Curves:
+def _curves(space: Workspace, model: Network, groups: Groups) -> Curves:
     """Of the dense model, for all rounds; none where the ranking needs none."""
     step = space.recipe.prune
     assert step is not None
@@ -112,7 +113,7 @@ def _curves(space: Workspace, model: nn.Module, groups: Groups) -> Curves:
     return measured_curves(space, model, groups, SensitivityStep()) if needed else {}
 
 
-def _scores(space: Workspace, model: nn.Module, groups: Groups, masks: Masks) -> Scores:
+def _scores(space: Workspace, model: Network, groups: Groups, masks: Masks) -> Scores:
     step = space.recipe.prune
     assert step is not None
     evidence = Evidence(

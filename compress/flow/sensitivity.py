@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from loguru import logger
-from torch import nn
 
 from compress.fit.images import CalibrationImages
 from compress.flow.choice import average_precision
@@ -20,6 +19,7 @@ from yolox.config import one_of
 from yolox.data.coco import CocoDataset, load_json
 from yolox.errors import DataError
 from yolox.files import file_hash, text_hash, write_json
+from yolox.models.network import Network
 
 METRICS = {  # as the outputs name them
     "loss": "distance from the dense model's outputs",
@@ -61,7 +61,7 @@ class SensitivityStep:
 
 
 def measured_curves(
-    space: Workspace, model: nn.Module, groups: Groups, step: SensitivityStep
+    space: Workspace, model: Network, groups: Groups, step: SensitivityStep
 ) -> Curves:
     """The curve of each group, in the order of the groups.
 
@@ -92,7 +92,7 @@ def measured_curves(
 
 def _damage(
     space: Workspace,
-    model: nn.Module,
+    model: Network,
     groups: Groups,
     step: SensitivityStep,
     images: CalibrationImages,
@@ -106,7 +106,7 @@ def _damage(
     return lambda group: None
 
 
-def _ap_drop(space: Workspace, model: nn.Module) -> Damage:
+def _ap_drop(space: Workspace, model: Network) -> Damage:
     """By how much AP on the images that choose is below the dense model's: a fraction."""
     dataset = _judging(space)
     dense = average_precision(space, model, dataset)

@@ -3,19 +3,18 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from torch import nn
-
 from yolox.engine import checkpoint
 from yolox.engine.masks import check_masks
 from yolox.engine.restore import restore_content
 from yolox.errors import ModelError
 from yolox.exp import get_exp
 from yolox.families import DetectorSpec, spec_to_dict
+from yolox.models.network import Network
 
 
 def load_trainable(
     path: str, expected: DetectorSpec | None = None
-) -> tuple[dict[str, Any], nn.Module]:
+) -> tuple[dict[str, Any], Network]:
     """A checkpoint with batch norms and its model; the checkpoint's `spec` is filled in.
 
     expected: the experiment's architecture, for checkpoints that state none. Raises ModelError

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.choose.masks import MaskStep, draw_masks, kept_share
 from compress.fit.adapt import adapt
@@ -25,6 +25,7 @@ from compress.structure.merge import merge
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks, within
 from yolox.models.channels import compose, cut_channels, cut_masks
+from yolox.models.network import Network
 
 
 def mask_stage(space: Workspace, files: Files, begun: bool) -> Files:
@@ -131,6 +132,6 @@ def latest_name(files: Iterable[str], before: str) -> str:
     return next(name for name in reversed(order[: order.index(before)]) if name in there)
 
 
-def _draw(space: Workspace, step: MaskStep, model: nn.Module) -> dict[str, Tensor]:
+def _draw(space: Workspace, step: MaskStep, model: Network) -> dict[str, Tensor]:
     images = space.images(step.images) if step.looks else None
     return draw_masks(model, step, images, space.distance)

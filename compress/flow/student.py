@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.fit.adapt import AdaptStep, Student
 from compress.fit.images import CalibrationImages
 from compress.flow.job import Workspace
 from compress.structure.groups import find_groups
-from compress.structure.trace import Trace
 from yolox.errors import ModelError
 from yolox.models.channels import cut_channels, relative_channels
+from yolox.models.graph import Trace
+from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
 # Cosine between convolution weights of a model and of what it was made from: 0 +- 0.02 for models
@@ -50,7 +51,7 @@ def fitting(
     return find_groups(student.dense, space.exp.test_size).trace, images
 
 
-def _require_alike(cut: nn.Module, model: nn.Module) -> None:
+def _require_alike(cut: Network, model: Network) -> None:
     """Raises ModelError where two models differ in shape, or have nothing in common."""
     own: Mapping[str, Tensor] = dict(model.named_parameters())
     products = torch.zeros(3, dtype=torch.float64)

@@ -5,6 +5,7 @@ Each takes the evidence and returns [units] by group name; the lowest are cut fi
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from compress.scores.reconstruct import unit_errors
 from compress.structure.groups import ChannelGroup, Groups, Member
 from yolox.errors import UsageError
+from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
 
@@ -24,7 +26,7 @@ class Evidence:
     layer_weights: how much an error in a convolution's answers matters, by name.
     """
 
-    model: nn.Module
+    model: Network
     groups: Groups
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     batches: Callable[[], Iterator[Tensor]] | None = None
@@ -80,7 +82,7 @@ def taylor(evidence: Evidence) -> Scores:
         return sum(
             (
                 _vector(evidence.model, member, key)
-                * to_float64(gradients[f"{member.layer}.{key}"]).cpu()
+                * to_float64(gradients.get(f"{member.layer}.{key}", torch.zeros(()))).cpu()
                 for key in ("weight", "bias")
             ),
             start=torch.zeros(()),
@@ -144,8 +146,13 @@ def _over_weights(evidence: Evidence, power: Callable[[Tensor], Tensor]) -> Scor
     }
 
 
-def _vector(model: nn.Module, member: Member, key: str) -> Tensor:
-    return to_float64(model.get_submodule(member.layer).get_parameter(key).detach()).cpu()
+def _vector(model: Network, member: Member, key: str) -> Tensor:
+    """A batch norm's weight or bias; of one that has none, 1 and 0."""
+    norm: Any = model.get_submodule(member.layer)
+    found = getattr(norm, key)
+    if found is None:
+        return torch.full((norm.num_features,), float(key == "weight"), dtype=torch.float64)
+    return to_float64(found.detach()).cpu()
 
 
 def _summed(

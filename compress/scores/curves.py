@@ -5,7 +5,7 @@ solved anew in closed form (see `compress.scores.reconstruct`), so a point of a 
 nothing in the layers next to the group can make good.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.fit.replay import Replay
-from compress.scores.reconstruct import Reader, System, departures, group_readers
+from compress.scores.reconstruct import AnyReader, Systems, departures, group_readers
 from compress.structure.groups import ChannelGroup
-from compress.structure.trace import Trace
 from yolox.families.base import Distance
+from yolox.models.graph import Trace
+from yolox.models.network import Network
 
 Floats = npt.NDArray[np.float64]
 Damage = Callable[[], float]  # of the model as it is now, 0 for the dense one
@@ -54,9 +55,9 @@ class Curve:
 
 
 def measure_curve(
-    model: nn.Module,
+    model: Network,
     group: ChannelGroup,
-    systems: Mapping[str, System],
+    systems: Systems,
     ratios: Sequence[float],
     damage: Damage | None = None,
 ) -> Curve:
@@ -90,14 +91,14 @@ def removed_counts(size: int, ratios: Sequence[float]) -> list[int]:
 
 
 @contextmanager
-def compensated(model: nn.Module, readers: Sequence[Reader]) -> Iterator[None]:
+def compensated(model: Network, readers: Sequence[AnyReader]) -> Iterator[None]:
     """For the time of a block, the readers do without what has left: other weights, a constant."""
     with ExitStack() as undo:
         for reader in readers:
             conv: Any = model.get_submodule(reader.name)
             undo.callback(setattr, conv.weight, "data", conv.weight.data)
             conv.weight.data = reader.weight.to(conv.weight).reshape(conv.weight.shape)
-            constant = reader.constant.to(conv.weight)[:, None, None]
+            constant = reader.constant.to(conv.weight).reshape(-1, 1, 1)
 
             def add(_: nn.Module, __: Any, y: Tensor, constant: Tensor = constant) -> Tensor:
                 return y + constant

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.fit.moments import Answers, Moments, joint_moments
+from compress.fit.moments import Answers, Moments, joint_moments, solvable
 from compress.structure.groups import ChannelGroup, Groups
+from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
 RIDGE = 1e-3  # of the mean variance of what a layer reads
@@ -33,6 +34,10 @@ class System:
         ridge = RIDGE * max(scale, 1e-12)
         self.inverse = torch.linalg.inv(cov[0] + ridge * torch.eye(len(cov[0]), dtype=cov.dtype))
         self.variance = max(float(variance.sum()), 1e-12)
+
+    def reader(self, name: str, positions: Tensor, importance: float) -> "Reader":
+        """The convolution as one group sees it. positions: [units, k] of its input channels."""
+        return Reader(name, self, positions, importance)
 
     def columns(self, positions: Tensor) -> Tensor:
         """Input channels [units, k] -> columns of the weight [units, k * kernel]."""
@@ -77,6 +82,46 @@ class Reader:
         return (self._system.weight - self.weight) @ self._system.mean
 
 
+class Unsolved:
+    """A convolution that cannot be solved anew: deformable, transposed, of padding that is no zero.
+
+    Its inputs count as uncorrelated and alike: what is lost with one is its share of the weight.
+    """
+
+    def __init__(self, conv: nn.Module):
+        self.weight = to_float64(conv.get_parameter("weight").detach().cpu())
+        self.dim = 0 if isinstance(conv, nn.ConvTranspose2d) else 1  # of the inputs
+        energy = self.weight.square().sum([d for d in range(4) if d != self.dim])
+        self.shares = energy / energy.sum().clamp(min=1e-12)
+
+    def reader(self, name: str, positions: Tensor, importance: float) -> "UnsolvedReader":
+        """The convolution as one group sees it. positions: [units, k] of its input channels."""
+        return UnsolvedReader(name, self, positions, importance)
+
+
+class UnsolvedReader:
+    """As `Reader`, without solving: the weights of what has left become zero."""
+
+    def __init__(self, name: str, system: Unsolved, positions: Tensor, importance: float):
+        self.name, self._dim, self._positions = name, system.dim, positions
+        self.weight = system.weight.clone()
+        self._losses = system.shares[positions].sum(1) * importance
+        self.constant = torch.zeros(1, dtype=self.weight.dtype)
+
+    def errors(self, units: Tensor) -> Tensor:
+        """What each of the units would add if it left now."""
+        return self._losses[units]
+
+    def remove(self, units: Tensor) -> float:
+        """Let units leave. Returns what they add together."""
+        self.weight.index_fill_(self._dim, self._positions[units].flatten(), 0.0)
+        return float(self._losses[units].sum())
+
+
+Systems = Mapping[str, System | Unsolved]
+AnyReader = Reader | UnsolvedReader
+
+
 class Departure(NamedTuple):
     """Units that left together, in order: what each would have added alone, and all together."""
 
@@ -86,16 +131,22 @@ class Departure(NamedTuple):
 
 
 def reader_systems(
-    model: nn.Module, groups: Groups, batches: Callable[[], Iterator[Tensor]]
-) -> dict[str, System]:
+    model: Network, groups: Groups, batches: Callable[[], Iterator[Tensor]]
+) -> dict[str, System | Unsolved]:
     """The convolutions that read any of the groups, by name.
 
     batches: calibration images [B, 3, H, W] float, anew at every call.
     """
     readers = {member.layer for group in groups.groups for member in group.consumers}
-    names = [name for name in groups.trace.layers if name in readers]
+    systems: dict[str, System | Unsolved] = {}
+    names = []
+    for name in [name for name in groups.trace.layers if name in readers]:
+        layer = model.get_submodule(name)
+        if solvable(layer):
+            names.append(name)
+        else:
+            systems[name] = Unsolved(layer)
     answered = Answers(model, names, batches)
-    systems: dict[str, System] = {}
     for chunk in _chunks(model, names):
         found = joint_moments(model, answered, dict.fromkeys(chunk), batches())
         for name in chunk:
@@ -105,19 +156,19 @@ def reader_systems(
 
 def group_readers(
     group: ChannelGroup,
-    systems: Mapping[str, System],
+    systems: Systems,
     importance: Mapping[str, float] | None = None,
-) -> list[Reader]:
+) -> list[AnyReader]:
     """All of a group's readers, from which nothing has left yet."""
     matters = importance or {}
     return [
-        Reader(m.layer, systems[m.layer], torch.as_tensor(m.positions), matters.get(m.layer, 1.0))
+        systems[m.layer].reader(m.layer, torch.as_tensor(m.positions), matters.get(m.layer, 1.0))
         for m in group.consumers
     ]
 
 
 def departures(
-    group: ChannelGroup, readers: Sequence[Reader], stops: Sequence[int] = ()
+    group: ChannelGroup, readers: Sequence[AnyReader], stops: Sequence[int] = ()
 ) -> Iterator[Departure]:
     """Let all units of a group leave in the best order; between two, the readers are solved anew.
 
@@ -137,7 +188,7 @@ def departures(
 
 
 def unit_errors(
-    model: nn.Module,
+    model: Network,
     groups: Groups,
     batches: Callable[[], Iterator[Tensor]],
     weights: Mapping[str, float] | None = None,
@@ -165,7 +216,7 @@ def _ranked(group: ChannelGroup, leaving: Iterator[Departure]) -> Tensor:
     return result
 
 
-def _chunks(model: nn.Module, names: list[str]) -> Iterator[list[str]]:
+def _chunks(model: Network, names: list[str]) -> Iterator[list[str]]:
     """Layers whose moments fit into memory together."""
     chunk: list[str] = []
     total = 0.0

@@ -69,10 +69,14 @@ def activation(weights: Mapping[str, Tensor], seen: Seen | None = None) -> dict[
     spreads = seen.spreads()
     scores = {}
     for name, weight in weights.items():
-        spread = spreads[name.removesuffix(".weight")]
+        squares = to_float64(weight.detach().cpu()) ** 2
+        spread = spreads.get(name.removesuffix(".weight"))
+        if spread is None:  # as if all that it reads were alike
+            scores[name] = squares / squares.flatten(1).sum(1).clamp(min=TINY)[:, None, None, None]
+            continue
         inputs, answers = (variance.cpu() for variance in spread.variances())
-        rows = to_float64(weight.detach().cpu()).reshape(len(inputs), -1, inputs.shape[-1])
-        shares = rows**2 * inputs[:, None, :] / answers[:, :, None].clamp(min=TINY)
+        rows = squares.reshape(len(inputs), -1, inputs.shape[-1])
+        shares = rows * inputs[:, None, :] / answers[:, :, None].clamp(min=TINY)
         scores[name] = shares.reshape(weight.shape)
     return scores
 

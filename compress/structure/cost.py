@@ -7,13 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.structure.groups import Groups
+from yolox.models.graph import Layer
 
 Counts = npt.NDArray[np.int64]  # [groups], units
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the deployed model, batch norm fused: a convolution has a bias. MACs of one image."""
+    """Of the deployed model, batch norms fused where they can be. MACs of the convolutions for one
+    image.
+    """
 
     params: float
     macs: float
@@ -23,10 +26,16 @@ class CostModel:
     """Counts without building: every side of a layer shrinks in step with its groups."""
 
     def __init__(self, groups: Groups):
-        layers = [layer for layer in groups.trace.layers.values() if layer.kind != "norm"]
+        fusable = groups.trace.fusable()
+        gone = set(fusable.values())
+        layers = [layer for name, layer in groups.trace.layers.items() if name not in gone]
         row = {layer.name: number for number, layer in enumerate(layers)}
         self._depthwise = np.array([layer.kind == "depthwise" for layer in layers])
-        self._kernel = np.array([layer.kernel for layer in layers], dtype=np.float64)
+        self._kernel = np.array(
+            [0 if layer.kind == "norm" else layer.kernel for layer in layers], dtype=np.float64
+        )
+        self._vectors = np.array([_vectors(layer, fusable) for layer in layers], dtype=np.float64)
+        self._others = groups.trace.other_params
         self._cells = np.array([layer.cells for layer in layers], dtype=np.float64)
         self._out = np.array([len(layer.outputs) for layer in layers], dtype=np.float64)
         self._in = np.array([len(layer.inputs) for layer in layers], dtype=np.float64)
@@ -34,7 +43,7 @@ class CostModel:
         self._in_per_unit = np.zeros((len(layers), len(groups)))
         for column, group in enumerate(groups.groups):
             for member in group.members:
-                if member.kind != "norm":
+                if member.layer in row:
                     of = self._out_per_unit if member.side == "out" else self._in_per_unit
                     of[row[member.layer], column] = member.positions.shape[1]
         self._names = [group.name for group in groups.groups]
@@ -45,7 +54,8 @@ class CostModel:
         out = self._out - self._out_per_unit @ removed
         read = np.where(self._depthwise, 1.0, self._in - self._in_per_unit @ removed)
         weights = out * read * self._kernel
-        return Cost(float((weights + out).sum()), float((weights * self._cells).sum()))
+        params = (weights + out * self._vectors).sum() + self._others
+        return Cost(float(params), float((weights * self._cells).sum()))
 
     def after(self, kept: Mapping[str, Sequence[int]]) -> Cost:
         """The cost with the kept units by group name; groups not named are whole."""
@@ -64,3 +74,10 @@ class CostModel:
             np.array([dense.params - cost.params for cost in saved]),
             np.array([dense.macs - cost.macs for cost in saved]),
         )
+
+
+def _vectors(layer: Layer, fusable: Mapping[str, str]) -> int:
+    """Learnable values per output channel beside the weights of a convolution."""
+    if layer.kind != "norm":
+        return int(layer.name in fusable or getattr(layer.module, "bias", None) is not None)
+    return sum(1 for _ in layer.module.parameters())

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 from tabulate import tabulate
-from torch import nn
 
-from compress.structure.trace import Labels, Trace, trace
 from yolox.errors import ModelError
 from yolox.models.fuse import is_fused
+from yolox.models.graph import Labels, Trace
+from yolox.models.network import Network
+from yolox.models.trace import trace
 
 Positions = npt.NDArray[np.int64]
 
@@ -77,7 +78,7 @@ class Groups:
         return {group.name: group.size for group in self.groups}
 
 
-def find_groups(model: nn.Module, size_hw: tuple[int, int], exclude: Sequence[str] = ()) -> Groups:
+def find_groups(model: Network, size_hw: tuple[int, int], exclude: Sequence[str] = ()) -> Groups:
     """The channel groups of a model, without those that have an excluded word in a producer's name.
 
     Raises ModelError where nothing can be cut: the model is fused or frozen, or all is excluded.

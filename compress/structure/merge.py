@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from yolox.engine.checkpoint import description
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.errors import UsageError
 from yolox.models.complexity import count_nonzero
 from yolox.models.fuse import fuse
+from yolox.models.network import Network
 from yolox.ops.sparse import ENCODINGS, encode
 
 VALUE_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -34,7 +34,7 @@ class Storage:
             raise UsageError(f"values {self.values!r} is none of {', '.join(VALUE_TYPES)}")
 
 
-def merge(content: Mapping[str, Any], model: nn.Module, storage: Storage) -> dict[str, Any]:
+def merge(content: Mapping[str, Any], model: Network, storage: Storage) -> dict[str, Any]:
     """The merged checkpoint of a trainable one. The model is left as it is.
 
     content: the checkpoint; model: its weights, before fusing. Raises ModelError where a mask fits

@@ -24,8 +24,8 @@ from compress.scores.channels import CHANNEL_CRITERIA, Evidence, output
 from compress.scores.sensitivity import layer_weights
 from compress.scores.weights import activation, layer_rank
 from compress.structure.groups import find_groups, kept_channels
-from tests.tiny_models import SPECS, Noise, spread_scores
-from tests.unit.test_groups import Depthwise, Residual, conv, randomised
+from tests.tiny_models import SPECS, Net, Noise, spread_scores
+from tests.unit.test_groups import FOUND, Depthwise, Levels, Residual, conv, randomised
 from yolox.data.folder import ImageFolder, find_images
 from yolox.engine.masks import apply_masks
 from yolox.errors import DataError
@@ -37,12 +37,12 @@ SIZE = (32, 32)
 IMAGES = Noise(SIZE, 8)
 
 
-class Pair(nn.Module):
+class Pair(Net):
     def __init__(self):
         super().__init__()
         self.a, self.b, self.out = conv(3, 6, 3), conv(6, 6, 3), nn.Conv2d(6, 4, 1)
 
-    def forward(self, x):
+    def raw(self, x):
         return self.out(self.b(self.a(x / 100)))
 
 
@@ -238,6 +238,54 @@ def test_output_errors_are_those_of_least_squares():
     assert float(found.min()) == pytest.approx(min(errors), rel=0.05)
 
 
+@pytest.mark.parametrize("kind", FOUND)
+def test_every_network_is_scored_and_adapted(kind):
+    model = randomised(kind())
+    groups = find_groups(model, SIZE)
+    found = output(Evidence(model, groups, batches=IMAGES))
+    assert all(torch.isfinite(found[group.name]).all() for group in groups.groups)
+    assert all(float(found[group.name].max()) > 0 for group in groups.groups)
+    student, trace = half_of(model)
+    for name, adapted in adapt(student, trace, IMAGES, AdaptStep(recalibrate=True)).items():
+        for answer in torch.utils._pytree.tree_leaves(adapted(next(IMAGES()))):
+            assert torch.isfinite(answer).all(), name
+
+
+def test_layers_that_run_at_several_levels_are_fitted_to_all_of_them():
+    torch.manual_seed(0)
+    model = recalibrate(randomised(Levels()), IMAGES)
+    student, trace = half_of(model, share=0.75)
+    fitted = least_squares(student, trace, IMAGES)
+
+    def error(adapted, level):
+        with torch.no_grad():
+            return sum(
+                float((adapted(x)[level] - model(x)[level]).square().sum()) for x in IMAGES()
+            )
+
+    for level in (1, 2):
+        assert error(fitted, level) < 0.5 * error(student.model, level)
+
+
+def test_constants_of_layers_called_several_times_are_added_once():
+    """What a removed channel sends at rest is the same at every level."""
+    model = randomised(Levels())
+    for norm in (model.a[1], model.down[1]):
+        norm.weight.data.zero_()  # all channels rest
+        norm.bias.data.fill_(0.3)
+    student, trace = half_of(model)
+    channels = {
+        k: v for k, v in student.channels.items() if k in ("a.0", "a.1", "down.0", "down.1")
+    }
+    channels |= {"tower": {"in": student.channels["tower"]["in"]}}
+    student = Student(cut_channels(model, channels), model, channels, {})
+    folded = fold_constants(student, trace)
+    image = torch.zeros(1, 3, 32, 32)
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))  # the padding is no constant
+    for found, wanted in zip(folded(image), model(image), strict=True):
+        torch.testing.assert_close(found[inside], wanted[inside], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", CHANNEL_CRITERIA)
 def test_every_criterion_scores_every_unit(name):
     model = randomised(Residual())
@@ -257,10 +305,21 @@ def test_activation_scores_are_shares_of_the_answers_variance():
     layer.weight.data = torch.tensor([[[[2.0]], [[1.0]]]])
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(4, 2, 16, 16, generator=generator) for _ in range(8)]
-    model = nn.Sequential(layer)
-    seen = spreads(model, ["0"], lambda: iter(images))
-    scores = activation({"0.weight": layer.weight}, type("S", (), {"spreads": lambda self: seen})())
-    assert scores["0.weight"].flatten().tolist() == pytest.approx([0.8, 0.2], abs=0.05)
+
+    class Alone(Net):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def raw(self, x):
+            return self.layer(x)
+
+    model = Alone()
+    seen = spreads(model, ["layer"], lambda: iter(images))
+    scores = activation(
+        {"layer.weight": layer.weight}, type("S", (), {"spreads": lambda self: seen})()
+    )
+    assert scores["layer.weight"].flatten().tolist() == pytest.approx([0.8, 0.2], abs=0.05)
 
 
 def test_errors_early_in_the_network_matter_more_than_in_a_dead_end():

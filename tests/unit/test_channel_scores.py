@@ -12,21 +12,21 @@ from compress.scores import channels as criteria
 from compress.scores.channels import Evidence
 from compress.scores.weights import layer_rank, output
 from compress.structure.groups import find_groups
-from tests.tiny_models import spread_scores
+from tests.tiny_models import Net, spread_scores
 from tests.unit.test_groups import conv, randomised
 from yolox.data.augment import letterbox
 from yolox.errors import UsageError
 from yolox.exp import get_exp
 
 
-class Chain(nn.Module):
+class Chain(Net):
     """Three channels between two convolutions."""
 
     def __init__(self):
         super().__init__()
         self.a, self.out = conv(3, 3), nn.Conv2d(3, 2, 1)
 
-    def forward(self, x):
+    def raw(self, x):
         return self.out(self.a(x))
 
 

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import mobilenet_v3_small
+from torchvision.ops import DeformConv2d
 
 from compress.structure.cost import CostModel
 from compress.structure.groups import ChannelGroup, find_groups, group_table, kept_channels
-from tests.tiny_models import spread_scores
+from tests.tiny_models import Net, spread_scores
 from yolox.errors import ModelError
 from yolox.exp import get_exp
 from yolox.exp.build import shipped_names
 from yolox.models.channels import cut_channels
 from yolox.models.complexity import complexity
-from yolox.models.fuse import fuse
+from yolox.models.fuse import fuse, is_fused
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> nn.Sequential:
@@ -26,17 +28,17 @@ def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> nn.Seque
     )
 
 
-class Residual(nn.Module):
+class Residual(Net):
     def __init__(self):
         super().__init__()
         self.a, self.b, self.out = conv(3, 8), conv(8, 8, 3), conv(8, 4)
 
-    def forward(self, x):
+    def raw(self, x):
         x = self.a(x)
         return self.out(x + self.b(x))
 
 
-class Concat(nn.Module):
+class Concat(Net):
     """Two branches and the pooled sum of one go side by side into two readers."""
 
     def __init__(self):
@@ -45,35 +47,35 @@ class Concat(nn.Module):
         self.pool = nn.MaxPool2d(3, 1, 1)
         self.first, self.second = conv(22, 4), conv(22, 5)
 
-    def forward(self, x):
+    def raw(self, x):
         a = self.a(x)
         both = torch.cat([a, self.b(x), self.pool(a)], dim=1)
         return self.first(both), self.second(both)
 
 
-class Depthwise(nn.Module):
+class Depthwise(Net):
     def __init__(self):
         super().__init__()
         self.a, self.d, self.out = conv(3, 8), conv(8, 8, 3, groups=8), conv(8, 4)
 
-    def forward(self, x):
+    def raw(self, x):
         return self.out(self.d(self.a(x)))
 
 
-class Sliced(nn.Module):
+class Sliced(Net):
     """The first channels of one convolution meet all channels of another."""
 
     def __init__(self):
         super().__init__()
         self.a, self.b, self.out = conv(3, 8), conv(3, 5), conv(8, 4)
 
-    def forward(self, x):
+    def raw(self, x):
         a, b = self.a(x), self.b(x)
         width = b.shape[1]
         return self.out(torch.cat([a[:, :width] + b, a[:, width:]], dim=1))
 
 
-class Split(nn.Module):
+class Split(Net):
     """Parts of one convolution's channels, the first of which meets another convolution; and parts
     of its rows.
     """
@@ -82,14 +84,14 @@ class Split(nn.Module):
         super().__init__()
         self.a, self.b, self.out = conv(3, 8), conv(3, 5), conv(8, 4)
 
-    def forward(self, x):
+    def raw(self, x):
         a, b = self.a(x), self.b(x)
         first, second = a.split([b.shape[1], a.shape[1] - b.shape[1]], dim=1)
         upper, lower = torch.cat([first + b, second], dim=1).chunk(2, dim=2)
         return self.out(upper + lower)
 
 
-class Shared(nn.Module):
+class Shared(Net):
     """One tower runs over two features, with a batch norm for each."""
 
     def __init__(self):
@@ -99,13 +101,13 @@ class Shared(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm2d(8), nn.BatchNorm2d(8)])
         self.out = nn.Conv2d(8, 2, 1)
 
-    def forward(self, x):
+    def raw(self, x):
         features = [self.a(x), self.b(x)]
         pairs = zip(features, self.norms, strict=True)
         return [self.out(torch.relu(norm(self.tower(f)))) for f, norm in pairs]
 
 
-class Gate(nn.Module):
+class Gate(Net):
     """Squeeze and excitation: a channel's gate leaves with the channel."""
 
     def __init__(self):
@@ -113,31 +115,101 @@ class Gate(nn.Module):
         self.a, self.out = conv(3, 8), conv(8, 4)
         self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
 
-    def forward(self, x):
+    def raw(self, x):
         a = self.a(x)
         gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(a.mean((2, 3), keepdim=True)))))
         return self.out(a * gate)
 
 
-class Unknown(nn.Module):
+class Unknown(Net):
     """Channels that go through an operation without a rule are never cut."""
 
     def __init__(self):
         super().__init__()
         self.a, self.b, self.out = conv(3, 8), conv(8, 6), conv(6, 4)
 
-    def forward(self, x):
+    def raw(self, x):
         return self.out(self.b(torch.cumsum(self.a(x), dim=1)))
 
 
-class Up(nn.Module):
+class Up(Net):
     def __init__(self):
         super().__init__()
         self.a, self.up, self.out = conv(3, 6), nn.ConvTranspose2d(6, 8, 4, 2, 1), conv(8, 4)
         self.norm = nn.BatchNorm2d(8)
 
-    def forward(self, x):
+    def raw(self, x):
         return self.out(torch.relu(self.norm(self.up(self.a(x)))))
+
+
+class Deformable(Net):
+    """What says where to read from keeps its channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.out = conv(3, 8), conv(6, 4)
+        self.places = nn.Conv2d(8, 18, 3, padding=1)
+        self.bend, self.norm = DeformConv2d(8, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+
+    def raw(self, x):
+        x = self.a(x)
+        return self.out(torch.relu(self.norm(self.bend(x, self.places(x)))))
+
+
+class WeightedSum(Net):
+    """Learnt weights, one a feature map, as in BiFPN."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 8), conv(3, 8), conv(8, 4)
+        self.weights = nn.Parameter(torch.tensor([0.5, 1.5]))
+
+    def raw(self, x):
+        weights = torch.relu(self.weights)
+        weights = weights / (weights.sum() + 1e-4)
+        return self.out(weights[0] * self.a(x) + self.b(x) * weights[1])
+
+
+class OneMap(Net):
+    """One map of attention for all channels keeps its channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.map, self.out = conv(3, 8), conv(8, 1), conv(8, 4)
+
+    def raw(self, x):
+        a = self.a(x)
+        return self.out(a * self.map(a))
+
+
+class Levels(Net):
+    """A tower and a prediction that run over levels of different size, a batch norm for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.down = conv(3, 6), conv(6, 6, 3, stride=2)
+        self.tower = nn.Conv2d(6, 8, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(8), nn.BatchNorm2d(8)])
+        self.fine, self.out = nn.Conv2d(8, 2, 1), nn.Conv2d(8, 2, 1)
+
+    def raw(self, x):
+        fine = self.a(x)
+        levels = [fine, self.down(fine)]
+        towers = [torch.relu(n(self.tower(f))) for f, n in zip(levels, self.norms, strict=True)]
+        return [self.fine(towers[0]), self.out(towers[0]), self.out(towers[1])]
+
+
+class Shuffled(Net):
+    """Channels in another order, which no rule knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = conv(3, 8), conv(8, 6), conv(6, 4)
+
+    def raw(self, x):
+        x = self.a(x)
+        x = x.reshape(len(x), 2, 4, *x.shape[2:]).transpose(1, 2).reshape(x.shape)
+        return self.c(self.b(x))
 
 
 def randomised(model: nn.Module) -> nn.Module:
@@ -201,6 +273,18 @@ FOUND = {
         "squeeze": (4, {("squeeze", "out"): 1, ("excite", "in"): 1}),
     },
     Unknown: {"b.0": (6, {("b.0", "out"): 1, ("out.0", "in"): 1})},
+    Deformable: {
+        "a.0": (8, {("a.0", "out"): 1, ("places", "in"): 1, ("bend", "in"): 1}),
+        "bend": (6, {("bend", "out"): 1, ("out.0", "in"): 1}),
+    },
+    WeightedSum: {"a.0": (8, {("a.0", "out"): 1, ("b.0", "out"): 1, ("out.0", "in"): 1})},
+    OneMap: {"a.0": (8, {("a.0", "out"): 1, ("map.0", "in"): 1, ("out.0", "in"): 1})},
+    Levels: {
+        "a.0": (6, {("a.0", "out"): 1, ("down.0", "in"): 1, ("down.0", "out"): 1,
+                    ("tower", "in"): 1}),
+        "tower": (8, {("tower", "out"): 1, ("fine", "in"): 1, ("out", "in"): 1}),
+    },
+    Shuffled: {"b.0": (6, {("b.0", "out"): 1, ("c.0", "in"): 1})},
     Up: {
         "a.0": (6, {("a.0", "out"): 1, ("up", "in"): 1}),
         "up": (8, {("up", "out"): 1, ("out.0", "in"): 1}),
@@ -227,6 +311,30 @@ def test_pruned_equals_masked_in_small_networks(kind):
     torch.testing.assert_close(found, expected)
 
 
+def test_layers_called_at_several_levels_come_after_all_that_they_read():
+    """In the call of the fine level, the prediction follows the tower after fewer convolutions."""
+    layers = find_groups(randomised(Levels()), (16, 16)).trace.layers
+    depths = {name: layer.depth for name, layer in layers.items() if layer.kind != "norm"}
+    assert depths == {"a.0": 0, "down.0": 1, "tower": 2, "fine": 3, "out": 3}
+    assert [layers["tower"].calls, layers["tower"].cells] == [2, 16 * 16 + 8 * 8]
+
+
+def test_the_order_of_layers_goes_on_behind_operations_without_a_rule():
+    layers = find_groups(randomised(Shuffled()), (16, 16)).trace.layers
+    assert [layers[name].depth for name in ("a.0", "b.0", "c.0")] == [0, 1, 2]
+
+
+def test_a_network_that_needs_values_is_named():
+    class Looks(Residual):
+        def raw(self, x):
+            return super().raw(x) if float(x.sum()) else x
+
+    with pytest.raises(
+        ModelError, match="Looks cannot be traced: raw\\(\\) must run on torch's meta"
+    ):
+        find_groups(Looks(), (16, 16))
+
+
 @pytest.mark.parametrize("kind", [Shared, Gate])
 def test_cut_networks_without_norms_everywhere_run(kind):
     model = randomised(kind())
@@ -238,6 +346,28 @@ def test_cut_networks_without_norms_everywhere_run(kind):
     shapes = [[t.shape for t in ([out] if torch.is_tensor(out) else out)]
               for out in (found, expected)]  # fmt: skip
     assert shapes[0] == shapes[1]
+
+
+def test_a_stock_backbone_is_cut_and_counted():
+    """Inverted residuals with squeeze and excitation, of torchvision."""
+
+    class Backbone(Net):
+        def __init__(self):
+            super().__init__()
+            self.features = mobilenet_v3_small().features
+
+        def raw(self, x):
+            return self.features(x)
+
+    groups = find_groups(Backbone(), (32, 32))
+    kept = half(groups)
+    small = cut_channels(Backbone().eval(), kept_channels(groups, kept))
+    assert small(torch.rand(1, 3, 32, 32)).shape == (1, 576, 1, 1)
+    found, fused = CostModel(groups).after(kept), fuse(small)
+    measured = complexity(fused, (32, 32))
+    assert found.params == measured.params < 0.6 * CostModel(groups).dense().params
+    assert found.macs == pytest.approx(measured.macs, rel=2e-2)
+    assert is_fused(fused)
 
 
 @pytest.mark.parametrize("name", shipped_names())

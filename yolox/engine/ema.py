@@ -4,7 +4,8 @@ import copy
 import math
 
 import torch
-from torch import nn
+
+from yolox.families import Detector
 
 
 def ema_decay(updates: int, decay: float, warmup: float) -> float:
@@ -15,14 +16,14 @@ def ema_decay(updates: int, decay: float, warmup: float) -> float:
 class ModelEMA:
     """A copy of a model that follows its weights and batch-norm statistics."""
 
-    def __init__(self, model: nn.Module, decay: float, warmup: float, updates: int = 0):
+    def __init__(self, model: Detector, decay: float, warmup: float, updates: int = 0):
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.warmup = warmup
         self.updates = updates
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: Detector) -> None:
         """Move towards the model. Integer buffers are left as they are, as in YOLOX."""
         self.updates += 1
         weight = 1 - ema_decay(self.updates, self.decay, self.warmup)

@@ -126,7 +126,7 @@ class Run:
         return self.select_dataset if self.select_dataset is not None else self.eval_dataset
 
     @property
-    def eval_model(self) -> nn.Module:
+    def eval_model(self) -> Detector:
         """What is evaluated and shipped: the average where there is one."""
         return self.ema.model if self.ema is not None else self.model
 

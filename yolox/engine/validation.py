@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 
 from loguru import logger
-from torch import nn
 
 from yolox import dist
 from yolox.backends import ModelInfo, TorchBackend
@@ -17,6 +16,7 @@ from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
 from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.families import Detector
 from yolox.models.fuse import fuse
 
 SAME_IMAGES = "chosen on the same images: somewhat too high"
@@ -78,7 +78,7 @@ def report_best(run: Run) -> float | None:
     return dist.from_first(found.metrics.AP if found else 0.0)
 
 
-def _evaluate(run: Run, model: nn.Module, dataset: CocoDataset) -> Evaluation | None:
+def _evaluate(run: Run, model: Detector, dataset: CocoDataset) -> Evaluation | None:
     options = replace(run.exp.predict_options(), progress=dist.rank() == 0)
     detector = run.exp.detector_spec()
     info = ModelInfo(detector.num_classes, detector.divisor)

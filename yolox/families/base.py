@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from yolox.config import in_range
 from yolox.errors import UsageError
+from yolox.models.network import Network
 
 CountMean = Callable[[Tensor], Tensor]
 Distance = Callable[[Any, Any], Tensor]  # `Criterion.distance`
@@ -52,7 +53,7 @@ class DetectorSpec:
         raise UsageError(f"models of the family {cls.family!r} are exported decoded only")
 
 
-class Detector(nn.Module):
+class Detector(Network):
     """Images in, predictions out: [B, 3, H, W], BGR, 0-255, float, normalised inside if at all.
 
     divisor: as the spec's. strides: pixels per cell of each level, where the family has levels.
@@ -62,7 +63,6 @@ class Detector(nn.Module):
         teacher; empty where the family has none.
     """
 
-    divisor: int
     strides: tuple[int, ...] = ()
     class_keys: tuple[str, ...] = ()
     head_keys: tuple[str, ...] = ()

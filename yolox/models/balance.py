@@ -1,14 +1,16 @@
 """Filters of one norm: the same function, in which one learning rate suits every layer."""
 
 import copy
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
-from yolox.models.blocks import ConvBlock
+from yolox.models.channels import filters, per_output
+from yolox.models.fuse import norm_pairs
+from yolox.models.network import Network
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model", bound=Network)
 
 SMALLEST_NORM = 1e-6  # of filters that are scaled; smaller ones say nothing
 
@@ -22,23 +24,23 @@ def balance_filters(model: Model) -> Model:
     from a fused model, or solved by least squares, have scales that differ a thousandfold.
     """
     balanced = copy.deepcopy(model)
-    for block in balanced.modules():
-        if isinstance(block, ConvBlock) and isinstance(block.bn, nn.BatchNorm2d):
-            _balance(block.conv, block.bn)
+    for conv, norms in norm_pairs(balanced, "balanced").normed().items():
+        _balance(balanced.get_submodule(conv), [balanced.get_submodule(norm) for norm in norms])
     return balanced
 
 
-def _balance(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> None:
-    """Scale filters, and what the batch norm knows of their answers, in place."""
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    norm = conv.weight.flatten(1).norm(dim=1)
+def _balance(conv: Any, norms: Sequence[Any]) -> None:
+    """Scale filters, and what the batch norms know of their answers, in place."""
+    if any(bn.running_var is None or bn.weight is None for bn in norms):
+        return
+    norm = filters(conv).flatten(1).norm(dim=1)
     norm = torch.where(norm > SMALLEST_NORM, norm, torch.ones_like(norm))
-    conv.weight.div_(norm[:, None, None, None])
+    conv.weight.div_(per_output(conv, norm))
     if conv.bias is not None:
         conv.bias.div_(norm)
-    variance = bn.running_var / norm**2
-    gain = ((variance + bn.eps) / (bn.running_var + bn.eps)).sqrt() * norm
-    bn.weight.mul_(gain)
-    bn.running_mean.div_(norm)
-    bn.running_var.copy_(variance)
+    for bn in norms:
+        variance = bn.running_var / norm**2
+        gain = ((variance + bn.eps) / (bn.running_var + bn.eps)).sqrt() * norm
+        bn.weight.mul_(gain)
+        bn.running_mean.div_(norm)
+        bn.running_var.copy_(variance)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
 
 from yolox.errors import ModelError
 
@@ -20,16 +21,36 @@ Channels = Mapping[str, Mapping[str, Sequence[int]]]
 
 Model = TypeVar("Model", bound=nn.Module)
 
-_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, DeformConv2d)
 
 
 def is_depthwise(layer: nn.Module) -> bool:
     """Whether every output channel of a convolution reads one input channel of its own."""
     return (
-        isinstance(layer, nn.Conv2d)
+        isinstance(layer, nn.Conv2d | DeformConv2d)
         and layer.groups == layer.in_channels == layer.out_channels
         and layer.groups > 1
     )
+
+
+def per_output(conv: Any, values: Tensor) -> Tensor:
+    """Values [O] of output channels in a shape that multiplies the weight of a convolution."""
+    if not isinstance(conv, nn.ConvTranspose2d):
+        return values[:, None, None, None]
+    grouped = values.reshape(conv.groups, 1, -1).expand(-1, conv.in_channels // conv.groups, -1)
+    return grouped.reshape(conv.in_channels, -1)[
+        :, :, None, None
+    ]  # weight [in, out / groups, k, k]
+
+
+def filters(conv: Any) -> Tensor:
+    """The weight of a convolution by output channel: [O, in / groups, k, k]."""
+    weight: Tensor = conv.weight
+    if not isinstance(conv, nn.ConvTranspose2d):
+        return weight
+    inputs, outputs, *kernel = weight.shape
+    grouped = weight.reshape(conv.groups, inputs // conv.groups, outputs, *kernel)
+    return grouped.transpose(1, 2).reshape(conv.groups * outputs, -1, *kernel)
 
 
 def cut_channels(model: Model, channels: Channels) -> Model:
@@ -94,7 +115,7 @@ def _tensors(layer: nn.Module, name: str) -> dict[str, tuple[str | None, ...]]:
     if isinstance(layer, nn.BatchNorm2d):
         keys = ("weight", "bias", "running_mean", "running_var")
         return {key: ("out",) for key in keys if getattr(layer, key) is not None}
-    if not isinstance(layer, _CONVOLUTIONS):
+    if not isinstance(layer, CONVOLUTIONS):
         raise ModelError(f"channels: {name} is a {type(layer).__name__}, which cannot be cut")
     if is_depthwise(layer):
         found: dict[str, tuple[str | None, ...]] = {"weight": ("out", None)}

@@ -1,25 +1,48 @@
 """Batch norm folded into the convolution before it: the same function with fewer operations."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from loguru import logger
+from torch import Tensor, nn
 
-from yolox.models.blocks import ConvBlock
+from yolox.errors import ModelError
+from yolox.models.channels import per_output
+from yolox.models.graph import Trace
+from yolox.models.network import Network
+from yolox.models.trace import trace
 from yolox.ops.precision import to_float64
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model", bound=Network)
 
 
 def fuse(model: Model) -> Model:
-    """A new model in evaluation mode whose `ConvBlock`s have no batch norm of their own."""
+    """A new model in evaluation mode, without the batch norms that read one convolution alone.
+
+    The others stay: of a convolution that several of them read, or something else besides.
+    """
     fused = copy.deepcopy(model).eval()
-    for module in fused.modules():
-        if isinstance(module, ConvBlock) and isinstance(module.bn, nn.BatchNorm2d):
-            module.conv = fused_conv(module.conv, module.bn)
-            module.bn = nn.Identity()
+    new: dict[nn.Module, nn.Module] = {}
+    for conv, norm in norm_pairs(fused, "fused").fusable().items():
+        before, bn = fused.get_submodule(conv), fused.get_submodule(norm)
+        if isinstance(bn, nn.BatchNorm2d) and bn.running_var is not None:
+            new[before], new[bn] = fused_conv(before, bn), nn.Identity().eval()
+    for parent in list(fused.modules()):
+        for name, child in parent.named_children():
+            if child in new:
+                setattr(parent, name, new[child])
     return fused
+
+
+def norm_pairs(model: Network, word: str) -> Trace:
+    """The trace of a model; an empty one, with a warning, where it cannot be traced."""
+    side = 2 * model.divisor
+    try:
+        return trace(model, (side, side))
+    except ModelError as error:
+        logger.warning("{}; nothing is {}", error, word)
+        return Trace({}, set(), (side, side))
 
 
 def is_fused(model: nn.Module) -> bool:
@@ -28,25 +51,29 @@ def is_fused(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def fused_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution with bias that does what `conv` then `bn` (in evaluation mode) do."""
+def fused_conv(conv: nn.Module, bn: nn.BatchNorm2d) -> nn.Module:
+    """One convolution with bias that does what `conv` then `bn` (in evaluation mode) do.
+
+    conv: an `nn.Conv2d`, `nn.ConvTranspose2d` or `DeformConv2d`.
+    """
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError("a batch norm without running statistics cannot be fused")
-    out = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,  # type: ignore[arg-type]
-        conv.padding, conv.dilation, conv.groups, bias=True,  # type: ignore[arg-type]
-        device=conv.weight.device, dtype=conv.weight.dtype,
-    )  # fmt: skip
-    # On the CPU, where every device's tensors can be in float64 (MPS has none).
-    gain, offset, mean, variance, weight = (
-        to_float64(tensor.detach().cpu())
-        for tensor in (bn.weight, bn.bias, bn.running_mean, bn.running_var, conv.weight)
-    )
+    fused = copy.deepcopy(conv)
+    out: Any = fused
+    mean, variance, weight = map(_exact, (bn.running_mean, bn.running_var, out.weight))
+    gain = torch.ones_like(mean) if bn.weight is None else _exact(bn.weight)
+    offset = torch.zeros_like(mean) if bn.bias is None else _exact(bn.bias)
     scale = gain / (variance + bn.eps).sqrt()
-    out.weight.copy_(weight * scale[:, None, None, None])
     shift = offset - mean * scale
-    if conv.bias is not None:
-        shift = shift + to_float64(conv.bias.detach().cpu()) * scale
     if out.bias is not None:
-        out.bias.copy_(shift)
-    return out
+        shift = shift + _exact(out.bias) * scale
+    out.weight.copy_(weight * per_output(conv, scale))
+    out.bias = nn.Parameter(
+        shift.to(out.weight.dtype).to(out.weight.device), out.weight.requires_grad
+    )
+    return fused
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """In float64 on the CPU, where every device's tensors can be (MPS has no float64)."""
+    return to_float64(tensor.detach().cpu())

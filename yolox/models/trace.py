@@ -7,19 +7,20 @@ channels are fixed. So the trace works on any network made of tensors [B, C, H, 
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from yolox.models.channels import is_depthwise
-
-Labels = npt.NDArray[np.int64]
+from yolox.errors import ModelError
+from yolox.models.channels import CONVOLUTIONS, is_depthwise
+from yolox.models.graph import Labels, Layer, Trace
+from yolox.models.network import Network
 
 # One value in, one value out, channel by channel (a trailing underscore means in place).
 _UNARY = {
@@ -33,66 +34,32 @@ _BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 _FEATURE_DIMS = 4  # batch, channels, height, width
 
 
-@dataclass
-class Layer:
-    """A convolution or batch norm as the trace saw it.
+def trace(model: Network, size_hw: tuple[int, int]) -> Trace:
+    """Ask a network once for its raw predictions for one image of `size_hw` pixels.
 
-    inputs, outputs: the number of every channel. kernel: weights per input and output channel.
-    cells: output positions of one image, over all calls. depth: convolutions before it.
-    norms: batch norms that read a convolution's output directly.
+    Raises ModelError where it cannot run without values (on torch's meta device).
     """
-
-    name: str
-    module: nn.Module
-    kind: str  # conv, depthwise or norm
-    inputs: Labels
-    outputs: Labels
-    kernel: int = 1
-    cells: int = 0
-    depth: int = 0
-    norms: tuple[str, ...] = ()
-
-
-@dataclass
-class Trace:
-    """The layers in the order of their first call; `fixed` are the numbers that cannot be cut.
-
-    size_hw: of the image, in pixels.
-    """
-
-    layers: dict[str, Layer]
-    fixed: set[int]
-    size_hw: tuple[int, int]
-
-    def solvable(self) -> list[Layer]:
-        """The convolutions that are linear maps from patches to answers: plain or depthwise."""
-        return [
-            layer for layer in self.layers.values()
-            if isinstance(layer.module, nn.Conv2d)
-            and (layer.kind == "depthwise" or layer.module.groups == 1)
-        ]  # fmt: skip
-
-
-def trace(model: nn.Module, size_hw: tuple[int, int]) -> Trace:
-    """Run `model.raw` (or the model) once for one image of `size_hw` pixels, without arithmetic."""
     probe = copy.deepcopy(model).to("meta").eval()
-    run: Callable[[Tensor], Any] = getattr(probe, "raw", probe)
     mode = _Watch(probe)
     image = torch.empty(1, 3, *size_hw, device="meta")
-    with torch.no_grad(), mode:
-        mode.start(image)
-        mode.end(run(image))
+    try:
+        with torch.no_grad(), mode:
+            mode.start(image)
+            mode.end(probe.raw(image))
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(
+            f"{type(model).__name__} cannot be traced: raw() must run on torch's meta device, "
+            f"where tensors have no values: {reason}"
+        ) from error
     return mode.result(model, size_hw)
 
 
 @dataclass
 class _Known:
-    """What is known of one tensor: its channels' numbers, how many convolutions it went through,
-    and the convolution whose untouched output it is.
-    """
+    """What is known of one tensor: its channels' numbers, the convolution whose output it is."""
 
     labels: Labels
-    depth: int
     maker: str | None = None
 
 
@@ -102,11 +69,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names = {
             id(module.weight): name
             for name, module in model.named_modules()
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d)
+            if isinstance(module, (*CONVOLUTIONS, nn.BatchNorm2d))
         }
         self._modules = dict(model.named_modules())
+        self._module_calls: Counter[str] = Counter()
+        for name in self._names.values():
+            self._modules[name].register_forward_hook(self._counts(name))
         self._parents: list[int] = []
         self._known: dict[int, _Known] = {}
+        self._after: dict[int, frozenset[str]] = {}  # the last convolutions on the ways to a tensor
         self._alive: list[Any] = []  # ids stay unique as long as their tensors live
         self._fixed: list[int] = []
         self._layers: dict[str, Layer] = {}
@@ -115,21 +86,34 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The channels of the image are fixed."""
         labels = self._new(image.shape[1])
         self._fixed += labels.tolist()
-        self._note(image, _Known(labels, 0))
+        self._note(image, _Known(labels))
 
     def end(self, outputs: Any) -> None:
         """The channels of what the model returns are fixed."""
         for tensor in _tensors(outputs):
             self._fix(tensor)
+            self._read(tensor)
 
     def result(self, model: nn.Module, size_hw: Sequence[int]) -> Trace:
         """The layers with the final numbers of their channels."""
+        inside = set()
         for layer in self._layers.values():
             layer.module = model.get_submodule(layer.name)
             layer.inputs = self._roots(layer.inputs)
             layer.outputs = self._roots(layer.outputs)
+            if layer.calls != self._module_calls[layer.name]:
+                layer.alone = False  # its weights are used without it
+            inside |= {id(parameter) for parameter in layer.module.parameters(recurse=False)}
+        _set_depths(self._layers)
         fixed = {self._root(label) for label in self._fixed}
-        return Trace(self._layers, fixed, (size_hw[0], size_hw[1]))
+        others = sum(p.numel() for p in model.parameters() if id(p) not in inside)
+        return Trace(self._layers, fixed, (size_hw[0], size_hw[1]), others)
+
+    def _counts(self, name: str) -> Callable[..., None]:
+        def count(*_: Any) -> None:
+            self._module_calls[name] += 1
+
+        return count
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -137,9 +121,16 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         name = func._overloadpacket.__name__
         self._alive.append(out)
+        read = _tensors((args, kwargs))
+        if "batch_norm" not in name:
+            for tensor in read:
+                self._read(tensor)
+        after = frozenset[str]().union(*(self._after.get(id(tensor), ()) for tensor in read))
+        for tensor in _tensors(out):
+            self._after[id(tensor)] = after
         rule = self._rule(name.rstrip("_"))
         if rule is None or not rule(name, args, out):
-            for tensor in _tensors((args, kwargs)):
+            for tensor in read:
                 self._fix(tensor)
         return out
 
@@ -151,7 +142,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if "batch_norm" in name:
             return self._norm
         rules: dict[str, Callable[[str, tuple[Any, ...], Any], bool]] = {
-            "convolution": self._convolution, "cat": self._cat, "mean": self._mean,
+            "convolution": self._convolution, "deform_conv2d": self._deformable,
+            "cat": self._cat, "mean": self._mean, "amax": self._mean,
             "slice": self._slice, "split": self._split, "split_with_sizes": self._split,
         }  # fmt: skip
         return rules.get(name)
@@ -165,55 +157,87 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return True
         if first.dim() != _FEATURE_DIMS or first.shape[1] != len(known.labels):
             return False
-        self._note(first, _merged([known], known.labels))
+        self._note(first, _Known(known.labels))
         return True
 
     def _binary(self, name: str, args: tuple[Any, ...], out: Any) -> bool:
-        parts = [k for k in map(self._of, args[:2]) if k is not None]
-        if not parts:
+        found = [k for k in map(self._of, args[:2]) if k is not None]
+        if not found:
             return True
-        if any(len(p.labels) != out.shape[1] for p in parts) or out.dim() != _FEATURE_DIMS:
+        if out.dim() != _FEATURE_DIMS:
             return False
         if any(isinstance(a, Tensor) and self._of(a) is None and a.numel() > 1 for a in args[:2]):
             return False  # a parameter or constant per channel, which nobody would cut
+        parts = [part for part in found if len(part.labels) == out.shape[1]]
+        for part in found:
+            if len(part.labels) == 1 < out.shape[1]:  # one map for all channels
+                self._fixed += part.labels.tolist()
+            elif len(part.labels) != out.shape[1]:
+                return False
+        if not parts:
+            return False
         for other in parts[1:]:
             self._unite(parts[0].labels, other.labels)
-        self._note(out, _merged(parts, parts[0].labels))
+        self._note(out, _Known(parts[0].labels))
         return True
 
     def _norm(self, name: str, args: tuple[Any, ...], out: Any) -> bool:
         known, layer = self._of(args[0]), self._named(args[1])
         if known is None or layer is None:
+            self._read(args[0])
             return False
         seen = self._layers.setdefault(
             layer, Layer(layer, self._modules[layer], "norm", known.labels, known.labels)
         )
+        seen.calls += 1
         self._unite(seen.outputs, known.labels)
-        if known.maker is not None and layer not in self._layers[known.maker].norms:
-            self._layers[known.maker].norms += (layer,)
-        self._note(out[0] if isinstance(out, tuple | list) else out, _merged([known], known.labels))
+        if known.maker is None:
+            seen.alone = False
+        else:
+            maker = self._layers[known.maker]
+            maker.norms = _with(maker.norms, layer)
+            seen.sources = _with(seen.sources, known.maker)
+        self._note(out[0] if isinstance(out, tuple | list) else out, _Known(known.labels))
         return True
 
     def _convolution(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
         layer = self._named(args[1])
         if layer is None:
             return False
-        known = self._of(args[0]) or self._unknown(args[0])
-        module: Any = self._modules[layer]
+        self._convolve(layer, args[0], out)
+        return True
+
+    def _deformable(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
+        """A convolution that reads where its second input says: that one cannot be cut."""
+        image, weight, *rest = args
+        layer = self._named(weight)
+        if layer is None:
+            return False
+        self._convolve(layer, image, out)
+        for tensor in _tensors(rest):
+            self._fix(tensor)
+        if rest[0].shape[1] != 2 * self._layers[layer].kernel:  # channels move in groups
+            self._fix(image)
+        return True
+
+    def _convolve(self, name: str, image: Tensor, out: Tensor) -> None:
+        known = self._of(image) or self._unknown(image)
+        module: Any = self._modules[name]
         depthwise = is_depthwise(module)
-        if layer not in self._layers:
+        if name not in self._layers:
             outputs = known.labels if depthwise else self._new(out.shape[1])
             kind = "depthwise" if depthwise else "conv"
             kernel = module.kernel_size[0] * module.kernel_size[1]
-            self._layers[layer] = Layer(layer, module, kind, known.labels, outputs, kernel)
+            self._layers[name] = Layer(name, module, kind, known.labels, outputs, kernel)
             if module.groups > 1 and not depthwise:  # neither whole nor depthwise
                 self._fixed += [*known.labels.tolist(), *outputs.tolist()]
-        seen = self._layers[layer]
+        seen = self._layers[name]
         self._unite(seen.inputs, known.labels)
         seen.cells += out.shape[-2] * out.shape[-1]
-        seen.depth = max(seen.depth, known.depth)
-        self._note(out, _Known(seen.outputs, known.depth + 1, layer))
-        return True
+        seen.calls += 1
+        seen.before |= self._after[id(out)]
+        self._after[id(out)] = frozenset([name])
+        self._note(out, _Known(seen.outputs, name))
 
     def _cat(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
         parts = [self._of(tensor) for tensor in args[0]]
@@ -226,8 +250,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             or out.dim() != _FEATURE_DIMS
         ):
             return False
-        found = [part for part in parts if part is not None]
-        self._note(out, _merged(found, np.concatenate([part.labels for part in found])))
+        labels = [part.labels for part in parts if part is not None]
+        self._note(out, _Known(np.concatenate(labels)))
         return True
 
     def _mean(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
@@ -236,7 +260,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return True
         if out.dim() != _FEATURE_DIMS or any(dim % _FEATURE_DIMS < 2 for dim in args[1]):
             return False
-        self._note(out, known)
+        self._note(out, _Known(known.labels))
         return True
 
     def _slice(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
@@ -248,7 +272,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = [*args[1:], *(0, None, None, 1)[len(args) - 1 :]]
         dim, start, end, step = given
         labels = known.labels[start:end:step] if dim % _FEATURE_DIMS == 1 else known.labels
-        self._note(out, _merged([known], labels))
+        self._note(out, _Known(labels))
         return True
 
     def _split(self, name: str, args: tuple[Any, ...], out: Sequence[Tensor]) -> bool:
@@ -262,7 +286,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for part in out:
             stop = start + part.shape[1]
             labels = known.labels[start:stop] if along_channels else known.labels
-            self._note(part, _merged([known], labels))
+            self._note(part, _Known(labels))
             start = stop
         return True
 
@@ -275,7 +299,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _unknown(self, tensor: Tensor) -> _Known:
         """What a convolution reads after an operation that no rule covers: fixed channels."""
-        known = _Known(self._new(tensor.shape[1]), 0)
+        known = _Known(self._new(tensor.shape[1]))
         self._note(tensor, known)
         self._fix(tensor)
         return known
@@ -298,6 +322,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known is not None:
             self._fixed += known.labels.tolist()
 
+    def _read(self, tensor: Tensor) -> None:
+        """Something else than a batch norm reads a tensor."""
+        known = self._of(tensor)
+        if known is not None and known.maker is not None:
+            self._layers[known.maker].alone = False
+
     def _of(self, value: Any) -> _Known | None:
         return self._known.get(id(value)) if isinstance(value, Tensor) else None
 
@@ -308,8 +338,23 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known[id(tensor)] = known
 
 
-def _merged(parts: Sequence[_Known], labels: Labels) -> _Known:
-    return _Known(labels, max(part.depth for part in parts))
+def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return names if name in names else (*names, name)
+
+
+def _set_depths(layers: dict[str, Layer]) -> None:
+    """The number of convolutions on the longest way to each, layers called again counted once."""
+    depths = dict.fromkeys(layers, 0)
+    for _ in layers:  # as often at most, should a layer read what it answered
+        found = {
+            name: max((1 + depths[before] for before in layer.before), default=0)
+            for name, layer in layers.items()
+        }
+        if found == depths:
+            break
+        depths = found
+    for name, layer in layers.items():
+        layer.depth = depths[name]
 
 
 def _tensors(value: Any) -> list[Tensor]:
