@@ -16,7 +16,7 @@ from compress.scores import reconstruct
 from compress.scores.curves import Curve, OutputLoss, compensated, measure_curve, removed_counts
 from compress.scores.reconstruct import departures, group_readers, reader_systems
 from compress.structure.groups import find_groups
-from tests.tiny_models import SPECS, Noise, spread_scores
+from tests.tiny_models import SPECS, Net, Noise, spread_scores
 from tests.unit.test_groups import Concat, conv, randomised
 from yolox.families import build
 from yolox.families.yolox import YoloxLoss
@@ -32,14 +32,14 @@ def _seeded():
     torch.manual_seed(0)
 
 
-class Pair(nn.Module):
+class Pair(Net):
     """The second half of the first layer's channels repeats the first, but for a shift."""
 
     def __init__(self):
         super().__init__()
         self.a, self.b, self.out = conv(3, 8, 3), conv(8, 6), nn.Conv2d(6, 4, 1)
 
-    def forward(self, x):
+    def raw(self, x):
         return self.out(self.b(self.a(x / 100)))
 
 
