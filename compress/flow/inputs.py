@@ -13,7 +13,7 @@ from compress.flow.job import CONTROL, DENSE, PLAN, Workspace, checkpoints
 from compress.flow.ledger import Files
 from compress.flow.recover import recovery_experiment
 from compress.flow.sensitivity import SOLVED_ON
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.calibration import chosen_images
 from yolox.files import file_hash
 
@@ -63,7 +63,7 @@ def _plan(space: Workspace, files: Files) -> dict[str, Any]:
     if step.criterion == "taylor":
         dataset = exp.get_dataset()
         used = chosen_images(len(dataset), step.images)
-        given |= {"data": space.labelled_hash(dataset, used), "loss": asdict(exp.loss_spec())}
+        given |= {"data": space.labelled_hash(dataset, used), "loss": exp.own_options()}
     if step.is_latency:
         given |= {"device": str(space.job.options.device), "threads": torch.get_num_threads()}
     return given
@@ -105,6 +105,6 @@ def _recovery(space: Workspace, files: Files) -> dict[str, Any]:
     }
 
 
-def effective_options(exp: Exp) -> dict[str, Any]:
+def effective_options(exp: BaseExp) -> dict[str, Any]:
     """The options of an experiment that its results depend on."""
     return {key: value for key, value in exp.options().items() if key not in WITHOUT_EFFECT}

@@ -19,7 +19,7 @@ from yolox.engine import checkpoint
 from yolox.engine.checkpoint import lean
 from yolox.engine.state import RunOptions
 from yolox.errors import DataError, UsageError
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.calibration import chosen_images
 from yolox.families.base import Distance
 from yolox.models.network import Network
@@ -45,7 +45,7 @@ class Job:
     """
 
     ckpt: str
-    exp: Exp
+    exp: BaseExp
     recipe: Recipe
     out: Path
     options: RunOptions

@@ -18,7 +18,7 @@ from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
 from yolox.eval.intervals import ap_interval, paired_difference
 from yolox.eval.matches import ImageMatches, match
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.open import describe
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
@@ -90,7 +90,7 @@ class Measuring:
     resamples: int = 200
 
 
-def measure_stages(paths: Mapping[str, Path], exp: Exp, how: Measuring) -> list[Stage]:
+def measure_stages(paths: Mapping[str, Path], exp: BaseExp, how: Measuring) -> list[Stage]:
     """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
     stages: list[Stage] = []
     seen: dict[str, ImageMatches] = {}
@@ -124,7 +124,7 @@ def _note(chosen: Mapping[str, Any] | None) -> str:
     return f"{better}{kept} is kept ({chosen['measure']} {scores[kept]:.4f}; {others})"
 
 
-def _measure_accuracy(stage: Stage, backend: Backend, exp: Exp) -> ImageMatches:
+def _measure_accuracy(stage: Stage, backend: Backend, exp: BaseExp) -> ImageMatches:
     """AP of a stage, and which of its detections are right."""
     dataset = exp.get_eval_dataset()
     found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
@@ -145,7 +145,7 @@ def _differences(
 
 
 def _measure_speed(
-    stages: Sequence[Stage], paths: Mapping[str, Path], exp: Exp, how: Measuring
+    stages: Sequence[Stage], paths: Mapping[str, Path], exp: BaseExp, how: Measuring
 ) -> None:
     by_name = {stage.name: stage for stage in stages}
     for row in measure_speed(paths, exp, how.backends, how.device):

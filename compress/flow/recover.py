@@ -12,7 +12,7 @@ from compress.flow.job import DENSE, WRITTEN, Workspace
 from yolox.config import nearest
 from yolox.engine.train import train
 from yolox.errors import UsageError
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.exp.options import option_types
 from yolox.values import check_value
 
@@ -21,7 +21,7 @@ from yolox.values import check_value
 ALWAYS = {"guard": True}
 
 
-def recovery_experiment(space: Workspace) -> Exp:
+def recovery_experiment(space: Workspace) -> BaseExp:
     """The experiment with the recipe's options. Raises UsageError for a wrong option or value."""
     options = {**ALWAYS, **space.recipe.recover}
     if options.get("teacher") == DENSE:
@@ -60,7 +60,7 @@ def set_aside(folder: Path) -> None:
     logger.info("an earlier try was moved to {}", target)
 
 
-def set_options(exp: Exp, values: Mapping[str, Any], where: str) -> None:
+def set_options(exp: BaseExp, values: Mapping[str, Any], where: str) -> None:
     """Set attributes of an experiment, checked. Raises UsageError naming the key."""
     known = option_types(exp)
     for key, value in values.items():

@@ -14,7 +14,7 @@ from yolox.benchmark.prepare import prepare
 from yolox.benchmark.rounds import Row, measure
 from yolox.engine import checkpoint
 from yolox.errors import YoloxError
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 
 BATCHES = (1, 8)
 ROUNDS = 9
@@ -25,7 +25,7 @@ IN_TORCH = ("torch", "compile")  # these read checkpoints, all others an ONNX fi
 
 
 def measure_speed(
-    paths: Mapping[str, Path], exp: Exp, backends: Sequence[str], device: torch.device
+    paths: Mapping[str, Path], exp: BaseExp, backends: Sequence[str], device: torch.device
 ) -> list[Row]:
     """Every stage at batch 1 in torch; in other backends, and at batch 8, the first and the last.
 
@@ -56,7 +56,7 @@ def _installed(backend: str) -> bool:
     return not missing
 
 
-def _lean(name: str, path: Path, exp: Exp, work: Path) -> Model:
+def _lean(name: str, path: Path, exp: BaseExp, work: Path) -> Model:
     """A stage without training state, which would count as memory of its process."""
     content = checkpoint.read(path)
     if "sparse" not in content:

@@ -104,7 +104,9 @@ def test_training_compares_its_parts(synthetic_dir, tiny_exp, tmp_path):
 
 def test_deployment_with_annotations(synthetic_dir):
     json_file = str(synthetic_dir / "annotations" / "instances_val2017.json")
-    config = DeployConfig("m.pth", str(synthetic_dir / "val2017"), annotations=json_file)
+    config = DeployConfig(
+        checkpoint="m.pth", images=str(synthetic_dir / "val2017"), annotations=json_file
+    )
     names = CocoDataset(synthetic_dir, json_file, "val2017").class_names
     _images(config, ModelInfo(8, 32, names))
     with pytest.raises(DataError, match=r"m\.pth and .*another order"):

@@ -137,7 +137,7 @@ def test_near_misses_in_a_file_are_warned_of(tmp_path, capsys):
 def test_defaults_stand_in_one_place_only_by_agreement():
     exp = Exp()
     assert exp.detector_spec() == YoloxSpec()
-    assert exp.loss_spec() == LossSpec()
+    assert exp.make(LossSpec) == LossSpec()
     assert exp.augment_spec() == AugmentSpec()
     assert exp.train_spec() == TrainSpec()
     assert exp.eval_spec() == EvalSpec()

@@ -329,9 +329,7 @@ def test_a_network_that_needs_values_is_named():
         def raw(self, x):
             return super().raw(x) if float(x.sum()) else x
 
-    with pytest.raises(
-        ModelError, match=r"Looks cannot be traced: raw\(\) must run on torch's"
-    ):
+    with pytest.raises(ModelError, match=r"Looks cannot be traced: raw\(\) must run on torch's"):
         find_groups(Looks(), (16, 16))
 
 

@@ -9,7 +9,7 @@ from yolox.backends.base import BACKENDS, PRECISIONS, ModelInfo, require_extra
 from yolox.backends.open_vino import read_info
 from yolox.config import nearest
 from yolox.errors import ModelError, UsageError
-from yolox.exp import Exp, exp_of_checkpoint, get_exp
+from yolox.exp import BaseExp, exp_of_checkpoint, get_exp
 from yolox.export.open import is_exported, require_classes
 from yolox.families import DetectorSpec
 from yolox.models.complexity import Complexity
@@ -76,7 +76,7 @@ class Model:
 
     name: str
     path: Path | None
-    exp: Exp | None
+    exp: BaseExp | None
     size_hw: tuple[int, int]
     info: ModelInfo | None = None
     own: bool = True
@@ -107,7 +107,7 @@ class Case:
         return f"{what}, batch {self.batch}, {height} x {width}"
 
 
-def find_model(text: str, exp: Exp | None, size: int | None, opts: Sequence[str] = ()) -> Model:
+def find_model(text: str, exp: BaseExp | None, size: int | None, opts: Sequence[str] = ()) -> Model:
     """A model by its file, or by the file or name of an experiment.
 
     exp: the experiment named on the command line, for files that do not name theirs. size: square,
@@ -126,7 +126,7 @@ def find_model(text: str, exp: Exp | None, size: int | None, opts: Sequence[str]
     return Model(path.stem, path, found, found.test_size)
 
 
-def _checked(exp: Exp, square: tuple[int, int] | None, opts: Sequence[str]) -> Exp:
+def _checked(exp: BaseExp, square: tuple[int, int] | None, opts: Sequence[str]) -> BaseExp:
     exp.merge(list(opts))
     if square is not None:
         exp.test_size = square
@@ -134,7 +134,7 @@ def _checked(exp: Exp, square: tuple[int, int] | None, opts: Sequence[str]) -> E
     return exp
 
 
-def _exported(path: Path, exp: Exp | None, square: tuple[int, int] | None) -> Model:
+def _exported(path: Path, exp: BaseExp | None, square: tuple[int, int] | None) -> Model:
     """An exported file of ours, or of anybody's that takes one image tensor."""
     if not path.is_file():
         raise ModelError(f"model {path} does not exist")

@@ -13,7 +13,7 @@ from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore
 from yolox.errors import DataError
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.calibration import calibration_images, drawn_images
 from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
@@ -78,7 +78,7 @@ def _exported_cases(model: Model, path: Path, plan: Plan) -> list[Case]:
 class _Maker:
     """Makes each file once. What a checkpoint needs of PyTorch happens here, not in the workers."""
 
-    def __init__(self, model: Model, exp: Exp, work: Path, calibration: str | None):
+    def __init__(self, model: Model, exp: BaseExp, work: Path, calibration: str | None):
         self._work, self._exp, self._calibration = work, exp, calibration
         self._name, self._size_hw = model.name, model.size_hw
         self._checkpoint = model.path or self._random(exp)
@@ -90,7 +90,7 @@ class _Maker:
         self._graph: Any = None
         self._made: set[Path] = set()
 
-    def _random(self, exp: Exp) -> Path:
+    def _random(self, exp: BaseExp) -> Path:
         """A checkpoint of random weights. Batch norm keeps its activations in a sane range."""
         torch.manual_seed(0)
         content = {"model": exp.get_model().state_dict(), "spec": spec_to_dict(exp.detector_spec())}

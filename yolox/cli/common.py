@@ -14,7 +14,7 @@ from yolox.engine.launch import TIMEOUT_MINUTES, JobSize, pick_device
 from yolox.engine.log import set_up_log
 from yolox.engine.records import Record
 from yolox.errors import UsageError, YoloxError
-from yolox.exp import Exp, exp_of_checkpoint, get_exp, set_stored_options
+from yolox.exp import BaseExp, exp_of_checkpoint, get_exp, set_stored_options
 from yolox.export.open import Opened, Runtime, is_exported, open_model
 
 Main = Callable[[list[str] | None], int]
@@ -104,7 +104,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def open_named(args: argparse.Namespace, exp: Exp, fused: bool = True) -> Opened:
+def open_named(args: argparse.Namespace, exp: BaseExp, fused: bool = True) -> Opened:
     """The model that -c names, or the experiment's best checkpoint, in the runtime asked for.
 
     An exported file of a fixed size sets the experiment's test_size. Raises UsageError where
@@ -127,12 +127,12 @@ def open_named(args: argparse.Namespace, exp: Exp, fused: bool = True) -> Opened
     return opened
 
 
-def named_checkpoint(args: argparse.Namespace, exp: Exp) -> str:
+def named_checkpoint(args: argparse.Namespace, exp: BaseExp) -> str:
     """The file that -c names, else the experiment's best checkpoint."""
     return args.ckpt or str(Path(exp.output_dir) / exp.exp_name / "best_ckpt.pth")
 
 
-def set_test_size(exp: Exp, tsize: int | None) -> None:
+def set_test_size(exp: BaseExp, tsize: int | None) -> None:
     """--tsize, a square. Raises UsageError where it does not fit the strides."""
     if tsize is not None:
         exp.test_size = (tsize, tsize)
@@ -146,7 +146,7 @@ def job_size(args: argparse.Namespace) -> JobSize:
 
 def load_experiment(
     args: argparse.Namespace, ckpt: str | None = None, record: Record | None = None
-) -> Exp:
+) -> BaseExp:
     """The experiment named on the command line, with its options set and checked.
 
     ckpt: a checkpoint that names its experiment, for the case that the command line does not.

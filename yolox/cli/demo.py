@@ -23,7 +23,7 @@ from yolox.data.folder import ImageFolder, find_images
 from yolox.data.sample import UInt8
 from yolox.errors import DataError, UsageError, YoloxError
 from yolox.eval.annotate import Annotate, annotator
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.files import whole_file
 
 ESCAPE_KEYS = (27, ord("q"))
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     return _frames(source, folder / f"{name}.mp4" if save else None, args.show, annotate)
 
 
-def _annotator(args: Namespace, exp: Exp) -> Annotate:
+def _annotator(args: Namespace, exp: BaseExp) -> Annotate:
     """What the arguments name. Raises UsageError."""
     backend = open_named(args, exp).backend
     try:

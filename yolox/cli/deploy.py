@@ -35,7 +35,7 @@ from yolox.eval.predict import (
     square_batches,
 )
 from yolox.eval.report import metrics_table
-from yolox.exp import Exp, get_exp
+from yolox.exp import BaseExp, get_exp
 from yolox.exp.options import option_types, parse_pairs
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Runtime, open_model
@@ -44,8 +44,8 @@ from yolox.limits import over_limit
 from yolox.models.complexity import count_nonzero
 
 
-@dataclass(frozen=True)
-class DeployConfig:
+@dataclass(frozen=True, kw_only=True)
+class DeployConfig(EvalSpec):
     """Every key a configuration may have; `checkpoint` and `images` must be there.
 
     checkpoint: one the toolkit or YOLOX wrote, or an exported file (.onnx, .xml).
@@ -53,8 +53,8 @@ class DeployConfig:
     of your own is named on the command line (-f): no configuration makes code run.
     allow_outside: annotations may name images outside the folder `images`.
     size: (height, width) that images are scaled to fit. data_timeout: seconds that a worker may
-    take for a batch. conf, nms and the keys after them are those of `EvalSpec`. Paths are relative
-    to the working directory.
+    take for a batch. How predictions become detections is as in evaluation: `EvalSpec`. Paths are
+    relative to the working directory.
     """
 
     checkpoint: str
@@ -73,17 +73,9 @@ class DeployConfig:
     threads: int = 0
     provider: str = PROVIDER
     precision: str = "fp32"
-    conf: float = 0.001
-    nms: float = 0.65
-    class_agnostic: bool = False
-    multi_class: bool = True
-    soft_nms: bool = False
-    max_candidates: int = 5000
-    max_detections: int = 300
-    min_class_ratio: float = 0.0
-    min_objectness_ratio: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
         if self.backend is not None and self.backend not in BACKENDS:
@@ -119,10 +111,6 @@ def load_config(path: Path, overrides: list[str]) -> DeployConfig:
     config: DeployConfig = from_dict(DeployConfig, values, f"configuration {path}")
     changed = {**vars(config), **parse_pairs(overrides, option_types(config))}
     config = from_dict(DeployConfig, changed, f"configuration {path}")
-    try:
-        config.eval_spec()
-    except ValueError as error:
-        raise UsageError(f"configuration {path}: {error}") from error
     return config
 
 
@@ -210,7 +198,7 @@ def _check_size(config: DeployConfig, info: ModelInfo) -> None:
         )
 
 
-def _experiment(name: str | None, file: str | None) -> Exp | None:
+def _experiment(name: str | None, file: str | None) -> BaseExp | None:
     if file is not None:
         return get_exp(exp_file=file)
     return get_exp(exp_name=name) if name is not None else None

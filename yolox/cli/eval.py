@@ -27,7 +27,7 @@ from yolox.eval.intervals import SUBSETS, Estimate, ap_interval
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.matches import match
 from yolox.eval.report import class_table, interval_lines, latency_line, metrics_table
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Opened
 from yolox.files import write_json
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _experiment(args: Namespace) -> Exp:
+def _experiment(args: Namespace) -> BaseExp:
     exp = load_experiment(args, args.ckpt)
     if args.conf is not None:
         exp.test_conf = args.conf
@@ -117,7 +117,7 @@ def _size(args: Namespace, opened: Opened, size_hw: tuple[int, int]) -> Complexi
     return complexity(opened.model, size_hw)
 
 
-def _evaluate(args: Namespace, exp: Exp, opened: Opened) -> None:
+def _evaluate(args: Namespace, exp: BaseExp, opened: Opened) -> None:
     backend = opened.backend
     options = replace(exp.predict_options(), legacy=args.legacy, progress=dist.rank() == 0)
     batch = max(args.batch_size // dist.world_size(), 1)
@@ -139,7 +139,7 @@ def _evaluate(args: Namespace, exp: Exp, opened: Opened) -> None:
 
 
 def _write(
-    args: Namespace, exp: Exp, opened: Opened, found: Evaluation, estimate: Estimate | None
+    args: Namespace, exp: BaseExp, opened: Opened, found: Evaluation, estimate: Estimate | None
 ) -> None:
     if args.json_file:
         size = _size(args, opened, exp.test_size)

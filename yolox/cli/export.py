@@ -17,7 +17,7 @@ from yolox.cli.common import (
 )
 from yolox.config import EvalSpec
 from yolox.errors import UsageError
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.job import Int8, Job, export
 from yolox.export.onnx_graph import INPUT, OPSET, OUTPUT, GraphSpec
 from yolox.files import write_json
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _graph(args: Namespace, exp: Exp) -> GraphSpec:
+def _graph(args: Namespace, exp: BaseExp) -> GraphSpec:
     nms = None
     if args.nms:
         nms = EvalSpec(

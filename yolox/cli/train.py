@@ -13,7 +13,7 @@ from yolox.engine.log import LOGGERS
 from yolox.engine.state import RunOptions
 from yolox.engine.train import train
 from yolox.errors import ModelError
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.files import is_file
 
 OCCUPY_SHARE = 0.9  # of the free memory
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _require_files(args: Namespace, exp: Exp) -> None:
+def _require_files(args: Namespace, exp: BaseExp) -> None:
     """What a run reads and writes, looked for before it begins. Raises UsageError, ModelError."""
     folder = Path(exp.output_dir) / exp.exp_name
     require_writable_folder("output folder", folder)

@@ -25,7 +25,7 @@ from yolox.engine.verify import (
 )
 from yolox.errors import DataError, ModelError, UsageError, YoloxError
 from yolox.eval.evaluate import evaluate_alone
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.open import Runtime, is_exported, open_file, open_model
 from yolox.files import write_json
 
@@ -90,14 +90,14 @@ def _of_run(args: Namespace) -> list[Check]:
     return checks
 
 
-def _datasets(exp: Exp) -> dict[str, CocoDataset]:
+def _datasets(exp: BaseExp) -> dict[str, CocoDataset]:
     """By role. Raises DataError where one of them cannot be read."""
     found = {"training": exp.get_dataset(), "validation": exp.get_eval_dataset()}
     chosen = exp.get_select_dataset()
     return found if chosen is None else {**found, "choosing": chosen}
 
 
-def _ap(args: Namespace, exp: Exp, model: Path, recorded: float | None) -> Check:
+def _ap(args: Namespace, exp: BaseExp, model: Path, recorded: float | None) -> Check:
     """AP of the final model, measured again."""
     if recorded is None:
         raise UsageError(f"--ap: {args.run} records no AP")

@@ -1,15 +1,16 @@
 """The experiment: a bag of attributes with YOLOX's names, and the objects made from it.
 
-An experiment file subclasses `Exp` and sets attributes in `__init__`; trailing `KEY VALUE` pairs
-set them too. Nothing is checked until the specs are made, which is before any work starts.
+An experiment file derives a class `Exp` from `yolox.exp.Exp` (a YOLOX), or from `BaseExp` (a
+detector of any family), and sets attributes in `__init__`; trailing `KEY VALUE` pairs set them too.
+Nothing is checked until the specs are made, which is before any work starts.
 """
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -25,29 +26,32 @@ from yolox.data.split import set_aside
 from yolox.engine.parts import is_plain
 from yolox.errors import UsageError
 from yolox.eval.predict import PredictOptions
-from yolox.exp.options import apply_options, option_types
+from yolox.exp.options import apply_options, option_types, options_of
 from yolox.families import Criterion, Detector, DetectorSpec, build
 from yolox.families.build import require_few_parameters
-from yolox.families.yolox import LossSpec, YoloxLoss, YoloxSpec
 from yolox.limits import over_limit
 from yolox.values import check_value
 
 Made = TypeVar("Made")
 
 
-class Exp:
-    """Defaults are those of YOLOX on COCO. A range is (low, high); sizes are (height, width)."""
+EVAL_NAMES = {"conf": "test_conf", "nms": "nmsthre"}  # YOLOX's names for fields of `EvalSpec`
 
-    # model
-    num_classes: int = 80
-    depth: float = 1.0
-    width: float = 1.0
-    act: str = "silu"
-    depthwise: bool = False
-    backbone: str = "csp"
-    strides: tuple[int, ...] = (8, 16, 32)
-    channels: tuple[int, ...] = (256, 512, 1024)
-    csp_shortcut: str = "hidden"
+
+@options_of(DetectorSpec, AugmentSpec, TrainSpec)
+@options_of(EvalSpec, EVAL_NAMES)
+class BaseExp:
+    """What experiments of all detector families share. A range is (low, high).
+
+    Its attributes are the fields of the specs above, with their defaults, and those below; sizes
+    are (height, width). A family derives from it, adds the fields of its own specs by `options_of`,
+    and overrides `detector_spec` and `get_criterion`, nothing else.
+    """
+
+    if TYPE_CHECKING:  # the fields of specs
+
+        def __getattr__(self, key: str) -> Any: ...
+        def __setattr__(self, key: str, value: Any) -> None: ...
 
     # data
     data_dir: str | None = None
@@ -66,70 +70,11 @@ class Exp:
     input_size: tuple[int, int] = (640, 640)
     multiscale_range: int | tuple[int, int] = 5
     random_size: tuple[int, int] | None = None
-
-    # augmentation
-    mosaic_prob: float = 1.0
-    mixup_prob: float = 1.0
-    hsv_prob: float = 1.0
-    flip_prob: float = 0.5
-    degrees: float = 10.0
-    translate: float = 0.1
-    shear: float = 2.0
-    mosaic_scale: tuple[float, float] = (0.1, 2.0)
-    mixup_scale: tuple[float, float] = (0.5, 1.5)
-    enable_mixup: bool = True
-    max_labels: int = 120
-
-    # loss
-    iou_loss: str = "iou"
-    iou_weight: float = 5.0
-
-    # training
-    max_epoch: int = 300
-    warmup_epochs: int = 5
-    no_aug_epochs: int = 15
-    basic_lr_per_img: float = 0.01 / 64.0
-    warmup_lr: float = 0.0
-    min_lr_ratio: float = 0.05
-    scheduler: str = "yoloxwarmcos"
-    milestones: tuple[int, ...] = ()
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    ema: bool = True
-    ema_decay: float = 0.9998
-    ema_warmup: float = 2000.0
-    accumulate: int = 1
-    clip_grad_norm: float = 0.0
-    freeze_bn: bool = False
-    balance_filters: bool = False
-    patience: int = 0
-    seed: int = 0
-    bn_l1: float = 0.0
-    teacher: str | None = None
-    label_weight: float = 1.0
-    distill_outputs: float = 1.0
-    distill_features: float = 0.0
+    test_size: tuple[int, int] = (640, 640)
 
     # bookkeeping
     exp_name: str = "default"
     output_dir: str = "YOLOX_outputs"
-    print_interval: int = 10
-    eval_interval: int = 10
-    save_interval: int = 0
-    save_minutes: float = 0.0
-    save_history_ckpt: bool = True
-    keep_latest: int = 2
-    evaluate_first: bool = False
-    guard: bool = False
-    guard_share: float = 0.5
-
-    # evaluation
-    test_size: tuple[int, int] = (640, 640)
-    test_conf: float = 0.01
-    nmsthre: float = 0.65
-    multi_class: bool = False
-    class_agnostic: bool = False
 
     # where it came from; set by `get_exp`
     _file: str | None = None
@@ -166,48 +111,58 @@ class Exp:
         reason = over_limit("MAX_WORKERS", self.data_num_workers)
         if reason:
             raise UsageError(f"data_num_workers {reason}")
+        if type(self).get_model is not BaseExp.get_model:
+            raise UsageError(
+                f"experiment {self.exp_name}: get_model is overridden, which no command asks: a "
+                "network of your own is a family: derive its spec, its detector and its criterion "
+                "from those of yolox.families, and name the spec in detector_spec "
+                "(CONTRIBUTING.md shows how)"
+            )
         for make in (
-            self.detector_spec, self.loss_spec, self.augment_spec,
-            self.size_spec, self.train_spec, self.eval_spec,
+            self.detector_spec, self.augment_spec, self.size_spec, self.train_spec, self.eval_spec
         ):  # fmt: skip
             make()
         require_few_parameters(self.detector_spec())
+        self.get_criterion()
 
     def options(self) -> dict[str, Any]:
         """All attributes with plain values, JSON-able: what a checkpoint keeps."""
         values = {key: getattr(self, key) for key in option_types(self) if hasattr(self, key)}
         return {key: _as_json(value) for key, value in values.items() if is_plain(value)}
 
+    def own_options(self) -> dict[str, Any]:
+        """Those of the options that experiments of other families have not."""
+        shared = get_type_hints(BaseExp)
+        return {key: value for key, value in self.options().items() if key not in shared}
+
     # specs
 
     def detector_spec(self) -> DetectorSpec:
         """How to build the dense architecture."""
-        return self._spec(YoloxSpec)
+        raise NotImplementedError
 
-    def loss_spec(self) -> LossSpec:
-        """The terms of the loss."""
-        return self._spec(LossSpec)
+    def get_criterion(self) -> Criterion:
+        """A fresh criterion: `criterion(model(images), targets)` gives the loss terms."""
+        raise NotImplementedError
 
     def augment_spec(self) -> AugmentSpec:
         """Augmentation during training."""
-        return self._spec(AugmentSpec)
+        return self.make(AugmentSpec)
 
     def train_spec(self) -> TrainSpec:
         """Optimiser, schedule and bookkeeping."""
-        return self._spec(TrainSpec)
+        return self.make(TrainSpec)
 
     def eval_spec(self) -> EvalSpec:
         """How predictions become detections when evaluating."""
-        return self._checked(
-            lambda: EvalSpec(self.test_conf, self.nmsthre, self.class_agnostic, self.multi_class)
-        )
+        return self.make(EvalSpec, EVAL_NAMES)
 
     def predict_options(self) -> PredictOptions:
         """How a model of the experiment runs on a data set."""
         return PredictOptions(self.eval_spec(), self.data_num_workers, timeout=self.data_timeout)
 
     def size_spec(self) -> SizeSpec:
-        """Input sizes; multi-scale heights in multiples of the largest stride."""
+        """Input sizes; multi-scale heights in multiples of the detector's divisor."""
         divisor = self.detector_spec().divisor
         if self.random_size is not None:
             multiples = self.random_size
@@ -223,11 +178,6 @@ class Exp:
     def get_model(self) -> Detector:
         """A fresh detector with random weights."""
         return build(self.detector_spec())
-
-    def get_criterion(self) -> Criterion:
-        """A fresh criterion: `criterion(model(images), targets)` gives the loss terms."""
-        loss = self.loss_spec()
-        return YoloxLoss(self.strides, loss.iou_loss, loss.iou_weight)
 
     def data_root(self) -> Path:
         """`data_dir`, or COCO below YOLOX_DATADIR, or below `datasets`."""
@@ -269,10 +219,14 @@ class Exp:
             )
         return dataset
 
-    def _spec(self, kind: type[Made]) -> Made:
+    def make(self, kind: type[Made], names: Mapping[str, str] | None = None) -> Made:
+        """A spec from the attributes of its fields' names, or of other `names` by field.
+
+        Raises UsageError naming the experiment, the key and the value.
+        """
         values = {}
         for field in fields(kind):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
+            value = getattr(self, (names or {}).get(field.name, field.name))
             values[field.name] = tuple(value) if isinstance(value, list) else value
         return self._checked(lambda: kind(**values))
 

@@ -4,19 +4,19 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_type_hints
 
 from loguru import logger
 
 from yolox.config import nearest
 from yolox.errors import UsageError
-from yolox.exp.base import Exp
-from yolox.exp.options import option_types
+from yolox.exp.base import BaseExp
 from yolox.values import shown
 
 EXPS_DIR = Path(__file__).resolve().parent.parent.parent / "exps"
 
 
-def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> Exp:
+def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> BaseExp:
     """The experiment of a file, or the shipped one of a name such as `yolox-s` or `yolox-m-p6`.
 
     Raises UsageError where neither or both are given, the file is absent or holds no `Exp`, or the
@@ -29,8 +29,10 @@ def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> Exp:
         raise UsageError(f"experiment file {path} does not exist")
     module = _import(path)
     factory = getattr(module, "Exp", None)
-    if not (isinstance(factory, type) and issubclass(factory, Exp)):
-        raise UsageError(f"experiment file {path} defines no class Exp derived from yolox.exp.Exp")
+    if not (isinstance(factory, type) and issubclass(factory, BaseExp)):
+        raise UsageError(
+            f"experiment file {path} defines no class Exp derived from yolox.exp.Exp (or BaseExp)"
+        )
     exp = _made(factory, path)
     exp._file = str(path.resolve()) if exp_file is not None else None
     exp._name = exp_name or _shipped_as(path)
@@ -71,6 +73,7 @@ def _import(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -80,16 +83,16 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _made(factory: type[Exp], path: Path) -> Exp:
+def _made(factory: type[BaseExp], path: Path) -> BaseExp:
     try:
         return factory()
     except Exception as error:
         raise UsageError(f"experiment file {path}: {type(error).__name__}: {error}") from error
 
 
-def _warn_of_typos(exp: Exp, path: Path) -> None:
+def _warn_of_typos(exp: BaseExp, path: Path) -> None:
     """A file may add attributes of its own; one that is nearly a known name is worth a word."""
-    known = [key for key in option_types(Exp()) if key in Exp.__annotations__]
+    known = [key for key in get_type_hints(type(exp)) if not key.startswith("_")]
     for key in vars(exp):
         if key not in known and not key.startswith("_"):
             hint = nearest(key, known)

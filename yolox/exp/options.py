@@ -1,12 +1,15 @@
 """Trailing `KEY VALUE` pairs, parsed by the type of the attribute they set."""
 
 import ast
-from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, get_type_hints
 
 from yolox.config import nearest
 from yolox.errors import UsageError
 from yolox.values import alternatives, describe, is_a, is_tuple, shown
+
+Kind = TypeVar("Kind")
 
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
@@ -18,6 +21,31 @@ def option_types(exp: object) -> dict[str, Any]:
     hints = get_type_hints(type(exp))
     found.update({key: hint for key, hint in hints.items() if not key.startswith("_")})
     return found
+
+
+def options_of(
+    *specs: type[Any] | Mapping[str, str],
+) -> Callable[[type[Kind]], type[Kind]]:
+    """A class decorator: fields of specs become attributes, with their types and defaults.
+
+    A mapping among the specs gives other names to some fields. What a class states itself, or has
+    from its bases, stays as it is.
+    """
+    names = {k: v for part in specs if isinstance(part, Mapping) for k, v in part.items()}
+
+    def add(kind: type[Kind]) -> type[Kind]:
+        for spec in specs:
+            if isinstance(spec, Mapping):
+                continue
+            hints = get_type_hints(spec)
+            for field in fields(spec):
+                key = names.get(field.name, field.name)
+                if not hasattr(kind, key):
+                    setattr(kind, key, field.default)
+                    kind.__annotations__[key] = hints[field.name]
+        return kind
+
+    return add
 
 
 def apply_options(exp: object, pairs: Sequence[str]) -> None:

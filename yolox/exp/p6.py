@@ -1,6 +1,6 @@
 """What the P6 experiments share: four levels at 768 x 768 and the source system's training."""
 
-from yolox.exp.base import Exp
+from yolox.exp.yolox import Exp
 
 
 class P6Exp(Exp):

@@ -12,9 +12,12 @@ from loguru import logger
 
 from yolox.engine import checkpoint
 from yolox.errors import ModelError, UsageError
-from yolox.exp.base import Exp
+from yolox.exp.base import BaseExp
 from yolox.exp.build import EXPS_DIR, get_exp, shipped_names
 from yolox.exp.options import option_types
+from yolox.exp.yolox import Exp
+from yolox.families import family_of
+from yolox.families.yolox import YoloxSpec
 from yolox.values import check_value, shown
 
 # Where results go, which other model is read, and whether images outside the data folder are, is
@@ -25,17 +28,22 @@ NOT_TAKEN = (
 )  # fmt: skip
 
 
-def exp_of_checkpoint(path: str | Path) -> Exp:
+def exp_of_checkpoint(path: str | Path) -> BaseExp:
     """The experiment that made a checkpoint, with the options it had then.
 
     No code but a shipped experiment's runs. Options of `NOT_TAKEN` keep their defaults; exp_name is
     that of the shipped experiment, else the checkpoint's file name. Raises ModelError where the
     checkpoint names no experiment, or an option has a wrong value; unknown options are warned of.
     """
-    stored = checkpoint.read(path).get("exp")
+    content = checkpoint.read(path)
+    stored, family = content.get("exp"), family_of(content.get("spec", {}))
     if stored is None:
         raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
     name, file = _shipped_name(stored), stored.get("file")
+    if name is None and family != YoloxSpec.family:
+        raise ModelError(
+            f"checkpoint {path} is of the family {shown(family)}: name its experiment with -f or -n"
+        )
     exp = get_exp(exp_name=name) if name is not None else Exp()
     if name is None:
         exp.exp_name = _file_name(path)
@@ -61,10 +69,10 @@ def _shipped_name(stored: Mapping[str, Any]) -> str | None:
 def _file_name(path: str | Path) -> str:
     """A checkpoint's name without its ending, as the name of a folder."""
     stem = Path(path).stem
-    return stem if stem.strip(".") else Exp.exp_name
+    return stem if stem.strip(".") else BaseExp.exp_name
 
 
-def set_stored_options(exp: Exp, options: Mapping[str, Any], where: str) -> None:
+def set_stored_options(exp: BaseExp, options: Mapping[str, Any], where: str) -> None:
     """Set what a checkpoint or a record stores, checked; say which values are new to it.
 
     where: the file, for messages. Raises ModelError for a wrong value; warns of unknown options.

@@ -21,7 +21,7 @@ from yolox.errors import DataError, ExportError, UsageError
 from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.latency import latency_ms
 from yolox.eval.predict import ImageSource
-from yolox.exp import Exp
+from yolox.exp import BaseExp
 from yolox.export.calibration import (
     FEWEST,
     calibration_images,
@@ -71,7 +71,7 @@ class Job:
     """
 
     ckpt: str
-    exp: Exp
+    exp: BaseExp
     target: Path
     graph: GraphSpec
     int8: Int8 | None = None

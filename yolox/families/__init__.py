@@ -2,7 +2,7 @@
 
 from yolox.families.base import Criterion, Detector, DetectorSpec
 from yolox.families.build import build, skeleton
-from yolox.families.table import FAMILIES, spec_from_dict, spec_to_dict
+from yolox.families.table import FAMILIES, family_of, spec_from_dict, spec_to_dict
 
 __all__ = [
     "FAMILIES",
@@ -10,6 +10,7 @@ __all__ = [
     "Detector",
     "DetectorSpec",
     "build",
+    "family_of",
     "skeleton",
     "spec_from_dict",
     "spec_to_dict",

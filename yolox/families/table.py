@@ -22,6 +22,11 @@ def spec_to_dict(spec: DetectorSpec) -> dict[str, Any]:
     return {**named, **to_dict(spec)}
 
 
+def family_of(stored: Mapping[str, Any]) -> Any:
+    """The name of the family of a stored spec."""
+    return stored.get(KEY, YoloxSpec.family)
+
+
 def spec_from_dict(
     values: Mapping[str, Any], where: str, known: type[DetectorSpec] | None = None
 ) -> DetectorSpec:
@@ -29,8 +34,8 @@ def spec_from_dict(
 
     known: the spec of the experiment, for a family that the user has added.
     """
-    values = dict(values)
-    name = values.pop(KEY, YoloxSpec.family)
+    name = family_of(values)
+    values = {key: value for key, value in values.items() if key != KEY}
     kind = known if known is not None and known.family == name else FAMILIES.get(str(name))
     if kind is None:
         raise UsageError(
