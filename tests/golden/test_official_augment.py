@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.golden.reference import load_arrays
 from yolox.config import AugmentSpec
 from yolox.data.augment import (
     AffineDraw,
@@ -19,8 +20,8 @@ from yolox.data.sample import Sample
 
 
 @pytest.fixture(scope="module")
-def stored(golden_dir):
-    return np.load(golden_dir / "augment.npz")
+def stored():
+    return load_arrays("augment")
 
 
 def _image(height, width, seed):

@@ -1,13 +1,11 @@
 """Outputs, losses, gradients and assignment of official YOLOX 0.3.0 on stored inputs."""
 
-import importlib
-import json
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
 
+from tests.golden import recipe
+from tests.golden.reference import ALL_CLASSES_STEP, CLASSES, load_arrays, load_json
 from yolox.families import build
 from yolox.families.yolox import YoloxSpec
 from yolox.families.yolox.loss import YoloxLoss
@@ -27,48 +25,62 @@ TRAIN_CASES = {"nano": (3, 3, 416, 416), "s": (2, 3, 256, 320)}
 EVAL_CASES = {"nano": ((2, 3, 416, 416), 5e-4), "s": ((1, 3, 256, 320), 5e-3)}
 
 
-@pytest.fixture(scope="module")
-def recipe(golden_dir) -> ModuleType:
-    return importlib.import_module("golden_recipe")
+def _model(name):
+    return recipe.fill(build(OFFICIAL[name][0]), name)
 
 
-def _model(recipe, name):
-    return recipe.load(build(OFFICIAL[name][0]), recipe.GAIN[name])
+def _train_case(name):
+    return recipe.images(TRAIN_CASES[name]), recipe.targets(name)
 
 
-def _train_case(recipe, name):
-    targets = recipe.TARGETS_NANO_416 if name == "nano" else recipe.TARGETS_S_256x320
-    return torch.from_numpy(recipe.image_batch(TRAIN_CASES[name])), torch.from_numpy(targets)
+@pytest.mark.parametrize("name", EVAL_CASES)
+def test_recipe_gives_the_images_and_weights_of_the_reference_runs(name):
+    wanted = load_arrays(f"eval_{name}")
+    assert recipe.images(EVAL_CASES[name][0]).double().sum() == wanted["input_sum"]
+    weights = [value.double() for value in _model(name).state_dict().values()]
+    for key, ours in (
+        ("weights_float64_sum", sum(value.sum() for value in weights)),
+        ("weights_float64_abs_sum", sum(value.abs().sum() for value in weights)),
+    ):
+        assert float(ours) == pytest.approx(float(wanted[key]), rel=1e-9), key
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_state_dict_keys_and_order(golden_dir, name):
+def test_state_dict_keys_and_order(name):
     spec, parameters = OFFICIAL[name]
     with torch.device("meta"):
         model = build(spec)
     ours = [(key, list(value.shape)) for key, value in model.state_dict().items()]
-    wanted = json.loads((golden_dir / f"keys_{name}.json").read_text())
-    assert ours == [(key, shape) for key, shape in wanted.items()]
+    assert ours == list(load_json("keys")[name].items())
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
 @pytest.mark.parametrize("name", EVAL_CASES)
-def test_decoded_outputs(golden_dir, recipe, name):
+def test_decoded_outputs(name):
     shape, tolerance = EVAL_CASES[name]
-    model = _model(recipe, name).eval()
+    model = _model(name).eval()
     with torch.no_grad():
-        ours = model(torch.from_numpy(recipe.image_batch(shape))).numpy()
-    wanted = np.load(golden_dir / f"eval_{name}.npz")["decoded"]
-    assert ours.shape == wanted.shape
-    assert (np.abs(ours - wanted) / (np.abs(wanted) + 1e-3)).max() < tolerance
+        ours = model(recipe.images(shape)).numpy()
+    wanted = load_arrays(f"eval_{name}")
+    probs = ours[..., 5:]
+    assert probs.shape == (*wanted["box_obj"].shape[:2], CLASSES)
+    best = np.take_along_axis(probs, wanted["best_classes"], axis=-1)
+    _assert_close(ours[..., :5], wanted["box_obj"], tolerance)
+    _assert_close(best, wanted["best_probs"], tolerance)
+    _assert_close(probs[:, ::ALL_CLASSES_STEP], wanted["all_probs"], tolerance)
+    _assert_close(probs.sum(axis=-1), wanted["prob_sums"], tolerance, floor=CLASSES * 1e-3)
+
+
+def _assert_close(ours, wanted, tolerance, floor=1e-3):
+    assert (np.abs(ours - wanted) / (np.abs(wanted) + floor)).max() < tolerance
 
 
 @pytest.mark.parametrize("case", ["nano_l10", "nano_l11", "s_l10", "s_l11"])
-def test_losses_and_gradients(golden_dir, recipe, case):
+def test_losses_and_gradients(case):
     name, plain = case.split("_")[0], case.endswith("l11")
-    wanted = json.loads((golden_dir / "train.json").read_text())[case]
-    images, targets = _train_case(recipe, name)
-    model = _model(recipe, name).train()
+    wanted = load_json("train")[case]
+    images, targets = _train_case(name)
+    model = _model(name).train()
     criterion = YoloxLoss((8, 16, 32))
     losses = criterion(model(images), targets, plain=plain)
     for key, value in wanted["losses"].items():
@@ -82,10 +94,10 @@ def test_losses_and_gradients(golden_dir, recipe, case):
 
 
 @pytest.mark.parametrize("name", TRAIN_CASES)
-def test_simota_assignment(golden_dir, recipe, name):
-    stored = np.load(golden_dir / "simota.npz")
-    images, targets = _train_case(recipe, name)
-    model = _model(recipe, name).double().train()
+def test_simota_assignment(name):
+    stored = load_arrays("simota")
+    images, targets = _train_case(name)
+    model = _model(name).double().train()
     with torch.no_grad():
         raw = model(images.double())
     points, strides = grid_points(raw.sizes, (8, 16, 32), raw.box.device, raw.box.dtype)

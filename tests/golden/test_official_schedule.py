@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.golden.reference import load_arrays
 from yolox.config import TrainSpec
 from yolox.engine.ema import ModelEMA, ema_decay
 from yolox.engine.schedule import learning_rate
 
 
 @pytest.fixture(scope="module")
-def stored(golden_dir):
-    return np.load(golden_dir / "schedule.npz")
+def stored():
+    return load_arrays("schedule")
 
 
 CASES = {
