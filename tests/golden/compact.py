@@ -3,8 +3,8 @@
     python -m tests.golden.compact ../shared/golden
 
 The full folder holds what official YOLOX 0.3.0 (commit 6ddff48, torch 2.14.1, CPU, float32) gives
-for the weights and inputs of `recipe.py`, and its own README. Numbers are kept or left out, never
-rounded. Left out are what no test compares, and most class probabilities (`_evaluation`).
+for the weights and inputs of `recipe.py`; its README describes every array. Left out here are
+numbers that no test compares, and most class probabilities (see `_evaluation`). Nothing is rounded.
 """
 
 import argparse
@@ -49,8 +49,11 @@ def compact(full: Path, out: Path) -> None:
 
 
 def _evaluation(full: Arrays) -> Arrays:
-    """Boxes and objectness of all points are kept. Of the 80 class probabilities are kept: all of
-    some points; of every point the sum, and the best three, which is what postprocessing needs.
+    """Network outputs and detections of one model.
+
+    Kept are the boxes and objectness of all points, the three best class probabilities of each
+    point (enough for postprocessing), the sum of its 80, and all 80 of every 17th point. A list of
+    detections becomes the list of their points: a detection repeats numbers of its point.
     """
     probs = full["decoded"][..., 5:]
     best = np.argsort(-probs, axis=-1, kind="stable")[..., :3]
