@@ -17,9 +17,9 @@ from yolox.backends import Backend
 from yolox.config import EvalSpec
 from yolox.data.sample import UInt8
 from yolox.errors import DataError
-from yolox.eval.annotate import annotator
 from yolox.eval.predict import ImageSource
 from yolox.files import write_text
+from yolox.predictor import Predictor
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PICTURES = 6
@@ -100,8 +100,10 @@ def picture_pairs(
     left out.
     """
     spec = EvalSpec(conf=PICTURE_CONF)
-    names = ("before", "after")
-    draw = [annotator(backend, size_hw, spec) for backend in (before, after)]
+    models = {
+        "before": Predictor(before, size_hw, spec),
+        "after": Predictor(after, size_hw, spec),
+    }
     pairs = []
     for index in np.linspace(0, len(source) - 1, min(PICTURES, len(source))).astype(int).tolist():
         try:
@@ -109,9 +111,10 @@ def picture_pairs(
         except DataError:
             continue
         sides = []
-        for name, annotate in zip(names, draw, strict=True):
-            drawn, count = annotate(image)
-            sides.append(Picture(_jpeg(drawn), f"{name}: {count} boxes over {PICTURE_CONF:g}"))
+        for name, predictor in models.items():
+            found = predictor(image)
+            caption = f"{name}: {len(found)} boxes over {PICTURE_CONF:g}"
+            sides.append(Picture(_jpeg(found.draw()), caption))
         pairs.append(sides)
     return pairs
 

@@ -10,6 +10,7 @@ import pytest
 from yolox.cli import demo
 from yolox.data.folder import find_images
 from yolox.errors import UsageError, YoloxError
+from yolox.predictor import ImageDetections
 
 
 @pytest.fixture
@@ -21,12 +22,14 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def annotate(image):
-    return image, 0
+def detect(image):
+    """Nothing is found."""
+    empty = np.zeros(0, np.float32)
+    return ImageDetections(image, empty.reshape(0, 4), empty, empty.astype(np.int64), ())
 
 
 def run(path: Path, out: Path) -> int:
-    return demo._images(path, 0, out, annotate)
+    return demo._images(path, 0, out, detect)
 
 
 @pytest.mark.parametrize("form", ["same", "link", "hard link", "one file"])
@@ -86,7 +89,7 @@ def video(tmp_path: Path) -> Path:
 def test_a_video_is_not_written_over_itself(video: Path):
     before = video.read_bytes()
     with pytest.raises(UsageError, match=r"film\.mp4 would be overwritten"):
-        demo._frames(str(video), video, False, annotate)
+        demo._frames(str(video), video, False, detect)
     assert video.read_bytes() == before
 
 
@@ -97,7 +100,7 @@ def test_what_was_recorded_before_an_interruption_is_kept(video: Path, tmp_path:
         seen.append(image)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return image, 0
+        return detect(image)
 
     target = tmp_path / "out" / "film.mp4"
     assert demo._frames(str(video), target, False, interrupted) == 130

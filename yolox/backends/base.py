@@ -185,7 +185,12 @@ def missing_packages(backend: str) -> list[str]:
 
 def check_images(images: Tensor, info: ModelInfo) -> None:
     """Raises UsageError where a model cannot take images of this size."""
-    height, width = images.shape[-2:]
+    check_size((images.shape[-2], images.shape[-1]), info)
+
+
+def check_size(size_hw: tuple[int, int], info: ModelInfo) -> None:
+    """Raises UsageError where a model cannot take images of this height and width."""
+    height, width = size_hw
     if info.size_hw is not None and (height, width) != tuple(info.size_hw):
         raise UsageError(
             f"size {height} x {width} is not the model's fixed size "

@@ -20,15 +20,18 @@ from yolox.cli.common import (
 )
 from yolox.config import EvalSpec
 from yolox.data.folder import ImageFolder, find_images
+from yolox.data.image import write_image
 from yolox.data.sample import UInt8
 from yolox.errors import DataError, UsageError, YoloxError
-from yolox.eval.annotate import Annotate, annotator
 from yolox.exp import BaseExp
 from yolox.files import whole_file
+from yolox.predictor import CONF, NMS, ImageDetections, Predictor
 
 ESCAPE_KEYS = (27, ord("q"))
 PICTURE = ".jpg"  # of what is written
 DEFAULT_RATE = 25.0  # frames per second, where a video does not say
+
+Detect = Callable[[UInt8], ImageDetections]
 
 
 def make_parser() -> Parser:
@@ -45,9 +48,9 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--show", action="store_true", help="show frames in a window too")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
-    parser.add_argument("--conf", type=real(0, 1), default=0.3, help="score threshold")
+    parser.add_argument("--conf", type=real(0, 1), default=CONF, help="score threshold")
     parser.add_argument(
-        "--nms", type=real(0, 1), default=0.3, help="IoU threshold, over all classes"
+        "--nms", type=real(0, 1), default=NMS, help="IoU threshold, over all classes"
     )
     parser.add_argument("--tsize", type=whole(), help="test at this square size")
     parser.add_argument("--legacy", action="store_true", help="RGB, normalised (YOLOX before 0.2)")
@@ -66,34 +69,36 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError(f"{args.demo} needs --path")
     folder = Path(args.out) if args.out else Path(exp.output_dir) / exp.exp_name / "demo"
     require_writable_folder("--out", folder)
-    annotate = _annotator(args, exp)
+    predictor = _predictor(args, exp)
     if args.demo == "image":
-        return _images(Path(args.path), args.limit, folder, annotate)
+        return _images(Path(args.path), args.limit, folder, predictor)
     source = args.camid if args.demo == "webcam" else str(args.path)
     save = args.demo == "video" or args.save_result
     name = Path(str(args.path)).stem if args.demo == "video" else f"camera_{args.camid}"
-    return _frames(source, folder / f"{name}.mp4" if save else None, args.show, annotate)
+    return _frames(source, folder / f"{name}.mp4" if save else None, args.show, predictor)
 
 
-def _annotator(args: Namespace, exp: BaseExp) -> Annotate:
+def _predictor(args: Namespace, exp: BaseExp) -> Predictor:
     """What the arguments name. Raises UsageError."""
     backend = open_named(args, exp).backend
     try:
         spec = EvalSpec(conf=args.conf, nms=args.nms, class_agnostic=True)
     except ValueError as error:
         raise UsageError(f"--conf or --nms: {error}") from error
-    return annotator(backend, exp.test_size, spec, args.legacy)
+    return Predictor(backend, exp.test_size, spec, legacy=args.legacy)
 
 
-def _images(path: Path, limit: int, folder: Path, annotate: Annotate) -> int:
+def _images(path: Path, limit: int, folder: Path, detect: Detect) -> int:
     images = find_images(path)
     targets = picture_targets(images, folder)
     for number, source in enumerate(images.paths[: limit or None]):
         start = time.perf_counter()
-        drawn, count = annotate(images.read_image(number))
+        found = detect(images.read_image(number))
+        drawn = found.draw()
         spent = (time.perf_counter() - start) * 1000
-        write_picture(targets[number], drawn)
-        logger.info("{}: {} boxes, {:.0f} ms -> {}", source.name, count, spent, targets[number])
+        write_image(targets[number], drawn)
+        words = "{}: {} boxes, {:.0f} ms -> {}"
+        logger.info(words, source.name, len(found), spent, targets[number])
     return 0
 
 
@@ -129,16 +134,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def write_picture(target: Path, image: UInt8) -> None:
-    """Write a JPEG whole or not at all. Raises YoloxError."""
-    made, data = cv2.imencode(PICTURE, image)
-    if not made:
-        raise YoloxError(f"picture {target} cannot be encoded")
-    with whole_file(target) as work:
-        work.write_bytes(data.tobytes())
-
-
-def _frames(source: str | int, target: Path | None, show: bool, annotate: Annotate) -> int:
+def _frames(source: str | int, target: Path | None, show: bool, detect: Detect) -> int:
     """Annotate a video or a camera's frames until they end or a key (q, Esc) is pressed.
 
     Ctrl-C ends it as well; what is recorded by then is kept.
@@ -156,7 +152,7 @@ def _frames(source: str | int, target: Path | None, show: bool, annotate: Annota
                 there, frame = capture.read()
                 if not there:
                     break
-                drawn, _ = annotate(frame)
+                drawn = detect(frame).draw()
                 frames += 1
                 write(drawn)
                 if show and _show(drawn) in ESCAPE_KEYS:

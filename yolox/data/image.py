@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from yolox.data.sample import UInt8
-from yolox.errors import DataError
-from yolox.files import open_regular
+from yolox.errors import DataError, UsageError, YoloxError
+from yolox.files import open_regular, whole_file
 from yolox.limits import limit, over_limit
 
 MOST_BYTES_PER_PIXEL = 8  # four channels of 16 bits, not compressed
@@ -86,6 +86,22 @@ def read_image(path: Path) -> UInt8:
         raise DataError(f"image {path}: not a readable image ({len(data)} bytes)")
     pixels: UInt8 = image
     return pixels
+
+
+def write_image(path: Path, image: UInt8) -> None:
+    """Write [H, W, 3] uint8 BGR in the format that the path's ending names, whole or not at all.
+
+    Raises UsageError for an ending that OpenCV has no format for, YoloxError where the file cannot
+    be written.
+    """
+    try:
+        made, data = cv2.imencode(path.suffix, image)
+    except cv2.error as error:
+        raise UsageError(f"picture {path}: its ending names no format (.jpg, .png)") from error
+    if not made:
+        raise YoloxError(f"picture {path} cannot be encoded")
+    with whole_file(path) as work:
+        work.write_bytes(data.tobytes())
 
 
 def read_bytes(path: Path) -> bytes:

@@ -38,7 +38,10 @@ def exp_of_checkpoint(path: str | Path) -> BaseExp:
     content = checkpoint.read(path)
     stored, family = content.get("exp"), family_of(content.get("spec", {}))
     if stored is None:
-        raise ModelError(f"checkpoint {path} does not name its experiment: name it with -f or -n")
+        raise ModelError(
+            f"checkpoint {path} does not name its experiment: name it with -f or -n "
+            "(in Python: exp_file or name)"
+        )
     name, file = _shipped_name(stored), stored.get("file")
     if name is None and family != YoloxSpec.family:
         raise ModelError(
