@@ -1,8 +1,11 @@
 """`yolox.load`: any model file, any image, and the boxes that the commands give."""
 
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,6 +30,7 @@ from yolox.export.open import Runtime, open_model
 from yolox.families import build, spec_to_dict
 
 SPEC = SPECS["p5"]
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "python.md"
 NAMES = ("cat", "dog", "eel")
 OPTIONS = {"num_classes": 3, "depth": 0.33, "width": 0.125, "test_size": list(SIZE)}
 
@@ -264,3 +268,23 @@ def test_what_is_no_image_is_named(ckpt, tmp_path, picture):
         detector(7)
     with pytest.raises(UsageError, match=r"result\.doc: its ending"):
         detector(picture).save(tmp_path / "result.doc")
+
+
+def test_the_code_of_the_documentation_runs(ckpt, picture, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ckpt, "best_ckpt.pth")
+    image = read_image(picture)
+    Path("pictures").mkdir()
+    for name in ("street.jpg", "pictures/a.jpg", "pictures/b.jpg"):
+        cv2.imwrite(name, image)
+    video = cv2.VideoWriter("film.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (140, 180))
+    for _ in range(2):
+        video.write(image)
+    video.release()
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    exec("\n".join(blocks), {})
+    assert read_image(Path("boxes.jpg")).shape == image.shape
+    assert {path.name for path in Path("found").iterdir()} == {"a.jpg", "b.jpg"}
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(NAMES)
+    assert all(int(line) > 0 for line in said[-2:])
