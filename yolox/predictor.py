@@ -24,8 +24,8 @@ from yolox.export.open import Runtime, is_exported, open_model
 from yolox.limits import over_limit
 from yolox.values import check_value, shown
 
-CONF = 0.3  # score threshold and IoU threshold of YOLOX's demo command
-NMS = 0.3
+CONF = 0.3  # score threshold of YOLOX's demo command
+NMS = 0.3  # and its IoU threshold
 
 PathOrArray = str | Path | UInt8
 Item = TypeVar("Item", bound=PathOrArray)
@@ -42,7 +42,7 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageDetections:
-    """What a model detects in one image, best first. It is as long as it has boxes.
+    """What a model detects in one image, best first. Its length is the number of boxes.
 
     image: [H, W, 3] uint8 BGR, the array that was given, not a copy.
     boxes: [N, 4] float32, x1, y1, x2, y2 in pixels of `image`; they may reach over its border.
@@ -89,7 +89,7 @@ class ImageDetections:
 
 
 class Predictor:
-    """A model with all that turns an image into boxes: size, thresholds and class names.
+    """A model with its input size, thresholds and class names: images in, boxes out.
 
     size_hw: images are scaled to fit this size, their aspect kept.
     class_names: by default those that the model states, else COCO's for 80 classes, else numbers.
