@@ -19,7 +19,7 @@ from yolox.data.sample import Float32, Int64, UInt8
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.predict import detect, legacy_input, to_detections
-from yolox.exp import Exp, exp_of_checkpoint, get_exp
+from yolox.exp import BaseExp, exp_of_checkpoint, get_exp
 from yolox.export.open import Runtime, is_exported, open_model
 from yolox.limits import over_limit
 from yolox.values import check_value, shown
@@ -238,7 +238,7 @@ def _size_hw(size: int | tuple[int, int]) -> tuple[int, int]:
 
 def _experiment(
     path: str | Path, exp_file: str | Path | None, name: str | None, size: tuple[int, int] | None
-) -> Exp | None:
+) -> BaseExp | None:
     """The experiment that is named, else the checkpoint's own; None for exported files."""
     if exp_file is not None or name is not None:
         exp = get_exp(None if exp_file is None else str(exp_file), name)
@@ -253,7 +253,7 @@ def _experiment(
 
 
 def _input_size(
-    path: str | Path, info: ModelInfo, size: tuple[int, int] | None, exp: Exp | None
+    path: str | Path, info: ModelInfo, size: tuple[int, int] | None, exp: BaseExp | None
 ) -> tuple[int, int]:
     """Height and width that images are scaled to. size: as asked for."""
     if size is None and info.size_hw is not None:

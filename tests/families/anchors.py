@@ -82,7 +82,9 @@ class AnchorDetector(Detector):
 
 def rows(maps, columns):
     """[B, anchors * columns, H, W] of every level -> [B, A, columns]."""
-    return torch.cat([m.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, columns)) for m in maps], 1)
+    return torch.cat(
+        [m.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, columns)) for m in maps], 1
+    )
 
 
 def anchors(size_hw, like):
@@ -92,7 +94,9 @@ def anchors(size_hw, like):
         y, x = torch.meshgrid(*(torch.arange(s // stride) for s in size_hw), indexing="ij")
         centre = torch.stack([x, y], dim=-1).flatten(0, 1)[:, None] + 0.5
         sides = torch.tensor(SIDES)[None, :, None].expand(len(centre), -1, 2)
-        found.append(torch.cat([centre.expand(-1, len(SIDES), -1), sides], -1).flatten(0, 1) * stride)
+        found.append(
+            torch.cat([centre.expand(-1, len(SIDES), -1), sides], -1).flatten(0, 1) * stride
+        )
     return torch.cat(found).to(like)
 
 
