@@ -97,7 +97,7 @@ class SizeSpec:
             size = getattr(self, key)
             require(
                 len(size) == 2 and all(v > 0 and v % self.divisor == 0 for v in size),
-                f"{key} {size} is not a multiple of {self.divisor}, the largest stride",
+                f"{key} {size} is not a multiple of {self.divisor}, as the model needs",
             )
             reason = over_limit("MAX_IMAGE_PIXELS", size[0] * size[1])
             require(reason is None, f"{key} {size}: pixels: {reason}")

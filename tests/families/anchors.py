@@ -143,6 +143,13 @@ class AnchorLoss:
         return scores + 0.1 * F.mse_loss(own.box.float(), wanted.box.float())
 
 
+def square_of(count):
+    """The size of a square image that has so many anchors."""
+    side = next(s for s in range(32, 2048, 32)
+                if len(SIDES) * sum((s // t) ** 2 for t in STRIDES) == count)  # fmt: skip
+    return side, side
+
+
 @options_of(AnchorSpec)
 class Exp(BaseExp):
     def detector_spec(self):
@@ -150,10 +157,3 @@ class Exp(BaseExp):
 
     def get_criterion(self):
         return AnchorLoss(square_of)
-
-
-def square_of(count):
-    """The size of a square image that has so many anchors."""
-    side = next(s for s in range(32, 2048, 32)
-                if len(SIDES) * sum((s // t) ** 2 for t in STRIDES) == count)  # fmt: skip
-    return side, side

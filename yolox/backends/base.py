@@ -77,7 +77,8 @@ class ModelInfo:
         )  # fmt: skip
         if not all(1 <= size <= MOST for size in sizes):
             raise ValueError(f"classes, divisor, strides, size or batch are impossible: {sizes}")
-        if self.output == "raw" and (self.family not in FAMILIES or not self.strides):
+        known = FAMILIES.get(self.family)
+        if self.output == "raw" and (known is None or not known.has_flat or not self.strides):
             raise ValueError(f"raw predictions of family {shown(self.family)} cannot be decoded")
         for key, values in (("class_names", self.class_names), ("category_ids", self.category_ids)):
             if values is not None and len(values) != self.num_classes:
@@ -198,7 +199,7 @@ def check_size(size_hw: tuple[int, int], info: ModelInfo) -> None:
         )
     if height % info.divisor or width % info.divisor:
         raise UsageError(
-            f"size {height} x {width} is not a multiple of {info.divisor}, the largest stride"
+            f"size {height} x {width} is not a multiple of {info.divisor}, as the model needs"
         )
 
 

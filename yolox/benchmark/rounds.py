@@ -8,7 +8,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from yolox.benchmark.cases import Case, Plan
 from yolox.benchmark.worker import Order, Worker
 from yolox.errors import YoloxError
 from yolox.eval.evaluate import without_nan
+from yolox.families import FAMILIES, spec_to_dict
 
 FEWEST_ROUNDS = 3  # of a measurement that is reported, interrupted or out of time
 
@@ -142,10 +143,16 @@ def _device(case: Case, device: str) -> str:
 def order_of(case: Case, plan: Plan, device: str) -> Order:
     """What a worker needs to know of a case."""
     model = case.model
-    return Order(
-        case.file, case.backend, case.precision, case.batch, model.size_hw, plan.threads, device,
-        model.spec if model.own else None, None if model.own else model.info,
-    )  # fmt: skip
+    order = Order(
+        case.file, case.backend, case.precision, case.batch, model.size_hw, plan.threads, device
+    )
+    if not model.own:
+        return replace(order, info=model.info)
+    if model.exp is None:
+        return order
+    spec = model.exp.detector_spec()
+    exp_file = None if spec.family in FAMILIES else model.exp._file
+    return replace(order, spec=spec_to_dict(spec), exp_file=exp_file)
 
 
 def _guard(row: Row, work: Callable[[], Any]) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -20,8 +21,9 @@ from yolox.backends import Backend, ModelInfo
 from yolox.engine.log import peak_memory_mb
 from yolox.errors import YoloxError
 from yolox.eval.latency import random_images
+from yolox.exp import get_exp
 from yolox.export.open import Runtime, open_model
-from yolox.families import DetectorSpec
+from yolox.families import spec_from_dict
 
 WARMUP = 3
 FAILED = "failed"
@@ -30,7 +32,11 @@ PATIENCE_S = 5  # for a process to end by itself
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker opens and feeds with noise."""
+    """What a worker opens and feeds with noise.
+
+    spec: as checkpoints state it. exp_file: the experiment that knows the spec's family, where the
+    toolkit does not.
+    """
 
     file: Path
     backend: str
@@ -39,7 +45,8 @@ class Order:
     size_hw: tuple[int, int]
     threads: int
     device: str
-    spec: DetectorSpec | None = None
+    spec: Mapping[str, Any] | None = None
+    exp_file: str | None = None
     info: ModelInfo | None = None
 
 
@@ -137,8 +144,11 @@ def serve(pipe: Connection, order: Order) -> None:
 def open_order(order: Order) -> Backend:
     """The backend that an order names. Raises YoloxError."""
     runtime = Runtime(order.backend, order.precision, torch.device(order.device), order.threads)
-    opened = open_model(order.file, runtime, order.size_hw, order.spec, info=order.info)
-    return opened.backend
+    spec = None
+    if order.spec is not None:
+        known = type(get_exp(order.exp_file).detector_spec()) if order.exp_file else None
+        spec = spec_from_dict(order.spec, str(order.file), known)
+    return open_model(order.file, runtime, order.size_hw, spec, info=order.info).backend
 
 
 def timed_ms(backend: Backend, images: Tensor, count: int, *, warm: bool = True) -> list[float]:

@@ -183,7 +183,7 @@ def _check_size(config: DeployConfig, info: ModelInfo) -> None:
     """Raises UsageError where the model cannot take images of the configured sizes."""
     if any(value < 1 or value % info.divisor for value in config.size):
         raise UsageError(
-            f"size {config.size} is not a multiple of {info.divisor}, the largest stride"
+            f"size {config.size} is not a multiple of {info.divisor}, as the model needs"
         )
     if info.size_hw is None:
         return

@@ -39,7 +39,10 @@ def make_parser() -> Parser:
         "--dynamic-size", action="store_true", help="any batch size, any image size"
     )
     parser.add_argument("--tsize", type=whole(), help="export for this square size")
-    parser.add_argument("--decode_in_inference", action="store_true", help="boxes in pixels")
+    parser.add_argument(
+        "--decode_in_inference", action="store_true",
+        help="boxes in pixels (YOLOX alone can do without)",
+    )  # fmt: skip
     parser.add_argument("--no-onnxsim", action="store_true", help="as always: nothing to simplify")
     parser.add_argument("--fp16", action="store_true", help="weights and arithmetic in fp16")
     _add_nms(parser)
@@ -105,7 +108,7 @@ def _graph(args: Namespace, exp: BaseExp) -> GraphSpec:
         args.batch_size,
         dynamic=args.dynamic_size,
         dynamic_batch=args.dynamic,
-        decode=args.decode_in_inference,
+        decode=args.decode_in_inference or not exp.detector_spec().has_flat,
         nms=nms,
         half=args.fp16,
         opset=args.opset,

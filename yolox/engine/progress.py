@@ -89,8 +89,9 @@ def _warn_of_shared_images(run: Run, chosen_on: CocoDataset) -> None:
 def log_plain_phase(run: Run) -> None:
     """Say where mosaic and mixup end, which is one epoch later than in official YOLOX."""
     logger.info(
-        "epoch {} of {}: mosaic and mixup are off and the L1 loss is on from here, for the {} "
-        "no_aug_epochs (official YOLOX begins one epoch earlier for the same option)",
+        "epoch {} of {}: mosaic and mixup are off and the loss is in its last form (YOLOX's: "
+        "with L1) from here, for the {} no_aug_epochs (official YOLOX begins one epoch earlier "
+        "for the same option)",
         run.epoch + 1, run.spec.max_epoch, run.spec.max_epoch - run.spec.first_plain_epoch,
     )  # fmt: skip
 

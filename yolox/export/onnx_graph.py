@@ -116,7 +116,7 @@ def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:
     height, width = graph.size_hw
     if height < 1 or width < 1 or height % info.divisor or width % info.divisor:
         raise UsageError(
-            f"size {height} x {width} is not a multiple of {info.divisor}, the largest stride"
+            f"size {height} x {width} is not a multiple of {info.divisor}, as the model needs"
         )
     info = graph.describe(info)
     try:

@@ -28,6 +28,7 @@ class DetectorSpec:
     """
 
     family: ClassVar[str] = ""
+    has_flat: ClassVar[bool] = False  # whether there are `Detector.flat` and `decode_flat`
     num_classes: int = 80
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ class YoloxSpec(DetectorSpec):
     """
 
     family: ClassVar[str] = "yolox"
+    has_flat: ClassVar[bool] = True
     depth: float = 1.0
     width: float = 1.0
     strides: tuple[int, ...] = (8, 16, 32)
