@@ -34,7 +34,7 @@ class Distillation:
         self._teacher = teacher.eval().requires_grad_(False)
         self._distance, self._weights = distance, weights
         self._kept = {name: torch.as_tensor(channels) for name, channels in kept.items()}
-        self._features: dict[str, list[Tensor]] = {"teacher": [], "student": []}
+        self._features: dict[str, list[tuple[str, Tensor]]] = {"teacher": [], "student": []}
         self._readers: Sequence[str] = teacher.feature_readers
         if weights.features:
             self._watch(teacher, "teacher")
@@ -53,18 +53,21 @@ class Distillation:
         return loss
 
     def _watch(self, model: nn.Module, owner: str) -> None:
-        def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if layer.training or owner == "teacher":  # a copy that is evaluated keeps the hook
-                self._features[owner].append(inputs[0])
+        def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                if layer.training or owner == "teacher":  # a copy that is evaluated keeps the hook
+                    self._features[owner].append((name, inputs[0]))
+
+            return note
 
         for name in self._readers:
-            model.get_submodule(name).register_forward_pre_hook(note)
+            model.get_submodule(name).register_forward_pre_hook(noting(name))
 
     def _feature_loss(self) -> Tensor:
-        """Mean squared difference in units of the teacher's variance, over levels."""
+        """Mean squared difference in units of the teacher's variance, over all calls of readers."""
         terms = []
         found = self._features
-        for name, own, full in zip(self._readers, found["student"], found["teacher"], strict=True):
+        for (name, own), (_, full) in zip(found["student"], found["teacher"], strict=True):
             kept = self._kept.get(name)
             wanted = full if kept is None else full[:, kept.to(full.device)]
             scale = wanted.float().var().clamp(min=1e-6)
