@@ -3,7 +3,7 @@
 `python datasets/make_synthetic.py` then
 `python tools/train.py -f exps/demo/demo_p6.py -b 8`
 
-What to expect and how long it takes is in the README's results.
+What to expect is in README.md, how long it takes in docs/results.md.
 """
 
 from yolox.exp.p6 import P6Exp
