@@ -1,39 +1,7 @@
-"""Masks alone: `python compress/mask.py --ckpt best_ckpt.pth --share 0.49` writes `mask.pth`.
+"""Masks alone: `python compress/mask.py --ckpt best_ckpt.pth --share 0.49`."""
 
-That is the checkpoint with masked weights and its masks, to be tuned (`tools/train.py -c`), merged
-(`compress/merge.py`) or pruned.
-"""
-
-from dataclasses import replace
-
-from compress.choose.masks import PATTERNS, SHARE, MaskStep
-from compress.flow.pipeline import compress
-from compress.flow.recipe import Recipe
-from compress.prune import job_parser, named_job
-from compress.scores.weights import CRITERIA
-from yolox.cli.arguments import real
 from yolox.cli.common import run
-from yolox.errors import UsageError
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command. Raises YoloxError."""
-    parser = job_parser("compress/mask.py", str(__doc__))
-    parser.add_argument("--share", type=real(0, 1), default=SHARE, help="share of weights left out")
-    parser.add_argument("--criterion", default=MaskStep.criterion, help=", ".join(CRITERIA))
-    parser.add_argument("--pattern", default="none", help=", ".join(PATTERNS))
-    parser.add_argument(
-        "--exclude", nargs="*", help="words in names to leave alone (default: the head's)"
-    )
-    args = parser.parse(argv)
-    try:
-        exclude = None if args.exclude is None else tuple(args.exclude)
-        step = MaskStep(args.share, args.criterion, exclude, args.pattern)
-    except ValueError as error:
-        raise UsageError(f"compress/mask.py: {error}") from error
-    compress(replace(named_job(args, Recipe(mask=step)), until="mask"))
-    return 0
-
+from yolox.cli.mask import main
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

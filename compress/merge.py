@@ -1,45 +1,7 @@
-"""Merge alone: `python compress/merge.py --ckpt tuned.pth` writes `merged.pth`.
+"""Merge alone: `python compress/merge.py --ckpt tuned.pth`."""
 
-`tools/eval.py`, `main.py` and `tools/demo.py` read it like any checkpoint. It cannot be trained:
-its batch norms are gone.
-"""
-
-from pathlib import Path
-
-from loguru import logger
-
-from compress.flow.source import add_architecture, load_trainable, named_architecture
-from compress.structure.merge import VALUE_TYPES, Storage, merge
-from yolox.cli.arguments import Parser, require_writable_folder
 from yolox.cli.common import run
-from yolox.engine import checkpoint
-from yolox.ops.sparse import ENCODINGS
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command. Raises YoloxError."""
-    parser = Parser("compress/merge.py", description=__doc__)
-    parser.add_argument("--ckpt", required=True, help="checkpoint with masks")
-    parser.add_argument("--encoding", default="bitmask", help=", ".join(ENCODINGS))
-    parser.add_argument("--values", default="fp32", help=", ".join(VALUE_TYPES))
-    parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for merged.pth")
-    add_architecture(parser)
-    args = parser.parse(argv)
-    require_writable_folder("--out", args.out)
-    content, model = load_trainable(args.ckpt, named_architecture(args))
-    if not content.get("masks"):
-        logger.warning(
-            "checkpoint {} has no masks: only what is zero already is left out", args.ckpt
-        )
-    merged = merge(content, model, Storage(args.encoding, args.values))
-    target = Path(args.out) / "merged.pth"
-    checkpoint.save(target, merged)
-    logger.info(
-        "{} values not zero, {:.2f} MB -> {}",
-        merged["nonzero_params"], target.stat().st_size / 1e6, target,
-    )  # fmt: skip
-    return 0
-
+from yolox.cli.merge import main
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -1,32 +1,7 @@
 """Print the table of a report: `python compress/report.py DIR/report.json`."""
 
-import sys
-
-from compress.flow.measure import Stage
-from compress.flow.report import stage_table
-from yolox.cli.arguments import Parser, path
 from yolox.cli.common import run
-from yolox.data.coco import load_json
-from yolox.errors import DataError, UsageError
-from yolox.values import check_value
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command. Raises YoloxError."""
-    parser = Parser("compress/report.py", description=__doc__)
-    parser.add_argument("report", type=path)
-    args = parser.parse(argv)
-    content = load_json(args.report)
-    rows, chosen_on = content.get("stages"), content.get("chosen_on")
-    try:
-        check_value("stages", rows, list)
-        check_value("chosen_on", chosen_on, str | None)
-        stages = [Stage.from_json(row, f"stages[{n}]") for n, row in enumerate(rows or [])]
-    except UsageError as error:
-        raise DataError(f"{args.report} is not a compression report: {error}") from error
-    sys.stdout.write(stage_table(stages, chosen_on) + "\n")
-    return 0
-
+from yolox.cli.report import main
 
 if __name__ == "__main__":
     raise SystemExit(run(main))

@@ -4,7 +4,10 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -129,3 +132,14 @@ def _flush(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+class TemporaryFolder:
+    """A folder for what is too large for memory.
+
+    It goes when nobody holds the object any more, or when the process ends.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="yolox-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

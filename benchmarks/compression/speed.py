@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from compress.choose.plan import Planner, PruneStep
-from compress.scores.channels import Evidence, l2
-from compress.structure.groups import Groups, find_groups, kept_channels
+from yolox.compress.groups import Groups, find_groups, kept_channels
+from yolox.compress.importance.channels import Evidence, l2
+from yolox.compress.planner import Planner
+from yolox.compress.steps import PruneStep
 from yolox.engine import checkpoint
 from yolox.exp import get_exp
 from yolox.families import spec_to_dict

@@ -22,20 +22,21 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from compress.choose.masks import MaskStep, draw_masks
-from compress.choose.plan import Planner, PruneStep
-from compress.fit.adapt import Student, fold_constants, least_squares, recalibrate
-from compress.fit.images import CalibrationImages
-from compress.flow.source import load_trainable
-from compress.scores.channels import CHANNEL_CRITERIA, Evidence
-from compress.scores.weights import CRITERIA
-from compress.structure.groups import find_groups, kept_channels
 from yolox.backends import TorchBackend
+from yolox.compress.calibration import CalibrationImages
+from yolox.compress.groups import find_groups, kept_channels
+from yolox.compress.importance.channels import CHANNEL_CRITERIA, Evidence
+from yolox.compress.importance.weights import CRITERIA
+from yolox.compress.least_squares import Student, fold_constants, least_squares, recalibrate
+from yolox.compress.mask import draw_masks
+from yolox.compress.planner import Planner
+from yolox.compress.steps import MaskStep, PruneStep
+from yolox.compress.workspace import load_trainable
 from yolox.engine.masks import apply_masks
 from yolox.engine.restore import restore_content
 from yolox.eval.evaluate import evaluate_alone
 from yolox.exp import Exp, get_exp
-from yolox.export.open import describe
+from yolox.export.open import model_info
 from yolox.files import write_json
 from yolox.models.channels import cut_channels
 from yolox.models.complexity import complexity
@@ -68,7 +69,7 @@ class Study:
     def note(self, budget: str, what: str, model: nn.Module, start: float, size: int = SIZE):
         seconds = time.perf_counter() - start
         exp = self.exp(size)
-        info = describe(restore_content(self.content, "", exp.detector_spec()))
+        info = model_info(restore_content(self.content, "", exp.detector_spec()))
         backend = TorchBackend(fuse(model), info, torch.device("cpu"))
         dataset = exp.get_eval_dataset()
         found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), workers=0)
@@ -188,7 +189,7 @@ def masked(study: Study, images: CalibrationImages) -> None:
     for criterion in CRITERIA:
         step, start = MaskStep(criterion=criterion), time.perf_counter()
         model, name = copy.deepcopy(study.dense), f"{step.share:.0%} masked"
-        apply_masks(model, draw_masks(model, step, images if step.looks else None))
+        apply_masks(model, draw_masks(model, step, images if step.needs_images else None))
         study.note(name, f"{criterion}, bare", model, start)
         study.note(name, f"{criterion}, batch norms", recalibrate(model, images), start)
 

@@ -73,25 +73,25 @@ COMMANDS: dict[str, tuple[str, list[str], list[str], bool]] = {
         "--data", "data", "--json", "instances_val2017.json", "--name", "val2017",
     ], ["--data", "--json", "--name", "--report", "--page", "--seed"], False),
     "run": ("yolox.cli.deploy", ["--config", "config.json"], ["--config", "-f"], True),
-    "prune": ("compress.prune", ["--ckpt", "good.pth"], [
+    "prune": ("yolox.cli.compress", ["--ckpt", "good.pth"], [
         "--recipe", "--share", "--params", "--macs", "--latency", "--latency-ms", "--until",
         "--from", "--control", "--no-recover", "--no-eval", "-b", "--fp16", "--backends",
         "--resamples",
         *COMPRESS,
     ], True),
-    "mask": ("compress.mask", ["--ckpt", "good.pth"], [
+    "mask": ("yolox.cli.mask", ["--ckpt", "good.pth"], [
         "--share", "--criterion", "--pattern", "--exclude", *COMPRESS,
     ], True),
-    "adapt": ("compress.adapt", ["--ckpt", "good.pth", "--recalibrate"], [
+    "adapt": ("yolox.cli.adapt", ["--ckpt", "good.pth", "--recalibrate"], [
         "--dense", "--images", "--ridge", "--no-fold", "--no-least-squares", *COMPRESS,
     ], True),
-    "merge": ("compress.merge", ["--ckpt", "good.pth"], [
+    "merge": ("yolox.cli.merge", ["--ckpt", "good.pth"], [
         "--ckpt", "--encoding", "--values", "--out", "-n", "-f",
     ], False),
-    "sensitivity": ("compress.sensitivity", ["--ckpt", "good.pth"], [
+    "sensitivity": ("yolox.cli.sensitivity", ["--ckpt", "good.pth"], [
         "--metric", "--ratios", "--images", "--exclude", *COMPRESS,
     ], True),
-    "report": ("compress.report", ["report.json"], [], False),
+    "report": ("yolox.cli.report", ["report.json"], [], False),
     "verify": ("yolox.cli.verify", ["good.pth"], [
         "--ap", "--source", "--json", "--device", *EXP,
     ], True),
@@ -107,14 +107,14 @@ STUBS: dict[str, Any] = {
     "yolox.cli.benchmark.prepare": [],
     "yolox.cli.deploy.deploy": None,
     "yolox.engine.launch.elastic_launch": lambda *words: 0,
-    "compress.prune.compress": [],
-    "compress.mask.compress": [],
-    "compress.adapt.fitting": (None, None),
-    "compress.adapt.adapt": {},
-    "compress.sensitivity.find_groups": None,
-    "compress.sensitivity.measured_curves": {},
-    "compress.sensitivity.write_heatmap": None,
-    "compress.sensitivity.write_csv": None,
+    "yolox.cli.compress.compress": [],
+    "yolox.cli.mask.compress": [],
+    "yolox.cli.adapt.fitting": (None, None),
+    "yolox.cli.adapt.adapt": {},
+    "yolox.cli.sensitivity.find_groups": None,
+    "yolox.cli.sensitivity.measured_curves": {},
+    "yolox.cli.sensitivity.write_heatmap": None,
+    "yolox.cli.sensitivity.write_csv": None,
     "yolox.cli.doctor.write_json": None,
     "yolox.cli.export.write_json": None,
     "torch.set_num_threads": None,

@@ -6,10 +6,10 @@ from pathlib import Path
 import yaml
 from hypothesis import strategies as st
 
-from compress.flow.recipe import load_recipe
-from compress.flow.recover import set_options
 from tests.fuzz.settings import require_one_line
 from tests.fuzz.values import mutations
+from yolox.compress.recipe import load_recipe
+from yolox.compress.recover import set_options
 from yolox.errors import UsageError
 from yolox.exp import Exp
 

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from compress.adapt import main as adapt_main
-from compress.choose.masks import make_masks, maskable_weights
-from compress.choose.plan import Planner, PruneStep
-from compress.merge import main as merge_main
-from compress.scores.weights import magnitude
-from compress.structure.groups import find_groups, kept_channels
 from tests.pipeline.runs import error_line
 from tests.tiny_models import Noise
+from yolox.cli.adapt import main as adapt_main
 from yolox.cli.common import run
+from yolox.cli.merge import main as merge_main
+from yolox.compress.groups import find_groups, kept_channels
+from yolox.compress.importance.weights import magnitude
+from yolox.compress.mask import make_masks, maskable_weights
+from yolox.compress.planner import Planner
+from yolox.compress.steps import PruneStep
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
 from yolox.engine.restore import restore

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.mask import main as mask_main
-from compress.merge import main as merge_main
-from compress.prune import main as prune_main
 from tests.pipeline.runs import error_line
 from yolox.cli.__main__ import dispatch
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
 from yolox.cli.demo import main as demo_main
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
+from yolox.cli.mask import main as mask_main
+from yolox.cli.merge import main as merge_main
 from yolox.cli.train import main as train_main
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from compress.adapt import main as adapt_main
-from compress.choose import latency
-from compress.flow import planning, recover
-from compress.mask import main as mask_main
-from compress.prune import main as prune_main
-from compress.report import main as report_main
 from tests.pipeline.runs import error_line, run_training
+from yolox.cli.adapt import main as adapt_main
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
+from yolox.cli.mask import main as mask_main
+from yolox.cli.report import main as report_main
 from yolox.cli.train import main as train_main
+from yolox.compress import latency, recover
+from yolox.compress import plan as planning
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore
 from yolox.exp import exp_of_checkpoint, get_exp
@@ -167,7 +167,7 @@ def off_by_a_tenth(planner, model, watch, step):
     plan = planner.plan(
         planner.least_cut(lambda n: planner.cost(n).macs < 0.8 * planner.dense.macs)
     )
-    return latency.Timed(plan, 77.0, 100.0)
+    return latency.TimedPlan(plan, 77.0, 100.0)
 
 
 def test_a_latency_budget_below_what_there_is(plan_of, monkeypatch, capsys):

@@ -7,10 +7,10 @@ import onnx
 import pytest
 import torch
 
-from compress.prune import main as prune_main
 from tests.pipeline.runs import error_line
 from yolox.cli.benchmark import main as benchmark_main
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
 from yolox.cli.demo import main as demo_main
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
@@ -81,7 +81,7 @@ def test_int8_of_other_graphs(ckpt, tmp_path, monkeypatch, words):
 def test_int8_makes_layers_float_until_the_floor_holds(ckpt, tmp_path, monkeypatch):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     values = iter([0.5, 0.1, 0.2, 0.495, 0.3])  # the float file, then 0, 1, 2 float layers
-    monkeypatch.setattr("yolox.export.job._measure", lambda *_: lambda _: next(values))
+    monkeypatch.setattr("yolox.export.run._measure", lambda *_: lambda _: next(values))
     target, facts = tmp_path / "m.onnx", tmp_path / "facts.json"
     words = ["--int8", "--max-drop", "0.01", "--json", str(facts)]
     assert _export(ckpt, target, *words) == 0
@@ -267,7 +267,7 @@ def test_drift_exits_5_and_keeps_the_file_aside(ckpt, tmp_path, capsys, monkeypa
 
         return Parity(images=1, score=0.5, box=0.0, lost=0.0, compared=100)
 
-    monkeypatch.setattr("yolox.export.job.compare", drifted)
+    monkeypatch.setattr("yolox.export.run.compare", drifted)
     target = tmp_path / "m.onnx"
     target.write_text("the old file")
     assert _export(ckpt, target) == 5
@@ -279,7 +279,7 @@ def test_drift_exits_5_and_keeps_the_file_aside(ckpt, tmp_path, capsys, monkeypa
 def test_int8_floor_that_cannot_hold_exits_5(ckpt, tmp_path, capsys, monkeypatch, synthetic_dir):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     values = iter([0.5] + [0.1] * 50)
-    monkeypatch.setattr("yolox.export.job._measure", lambda *_: lambda _: next(values))
+    monkeypatch.setattr("yolox.export.run._measure", lambda *_: lambda _: next(values))
     target = tmp_path / "m.onnx"
     assert _export(ckpt, target, "--int8", "--max-drop", "0.01") == 5
     assert "0.4000 AP below the float model, 0.01 is allowed" in error_line(capsys)

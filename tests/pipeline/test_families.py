@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.prune import main as prune_main
 from tests.pipeline.runs import error_line
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
 from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.flow import recover
-from compress.prune import main as prune_main
 from tests.pipeline.runs import error_line
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
+from yolox.compress import recover
 from yolox.engine import checkpoint
 from yolox.engine.train import TrainResult
 from yolox.errors import YoloxError

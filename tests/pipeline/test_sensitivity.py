@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from compress.prune import main as prune_main
-from compress.sensitivity import main as sensitivity_main
 from tests.pipeline.runs import error_line
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
+from yolox.cli.sensitivity import main as sensitivity_main
 from yolox.engine import checkpoint
 
 CPU = ("--device", "cpu")

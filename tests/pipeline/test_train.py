@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from compress.choose.masks import make_masks, maskable_weights
-from compress.scores.weights import magnitude
 from tests.pipeline.runs import run_training
+from yolox.compress.importance.weights import magnitude
+from yolox.compress.mask import make_masks, maskable_weights
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks
 from yolox.engine.restore import restore

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.prune import main as prune_main
 from tests.pipeline.runs import error_line, run_training
 from yolox.cli.common import run
+from yolox.cli.compress import main as prune_main
 from yolox.cli.verify import main as verify_main
 from yolox.engine import checkpoint
 

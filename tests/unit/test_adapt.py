@@ -7,9 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from compress.choose.masks import make_masks, maskable_weights
-from compress.fit.adapt import (
-    AdaptStep,
+from tests.tiny_models import SPECS, Net, Noise, spread_scores
+from tests.unit.test_groups import FOUND, Depthwise, Levels, Residual, conv, randomised
+from yolox.compress.calibration import CalibrationImages
+from yolox.compress.forward_cache import ForwardCache
+from yolox.compress.groups import find_groups, kept_channels
+from yolox.compress.importance.channels import CHANNEL_CRITERIA, Evidence, output
+from yolox.compress.importance.weights import activation, layer_importance, layer_rank
+from yolox.compress.layer_statistics import LayerStatistics, layer_variances
+from yolox.compress.least_squares import (
     Student,
     adapt,
     fold_constants,
@@ -17,15 +23,8 @@ from compress.fit.adapt import (
     recalibrate,
     resolve,
 )
-from compress.fit.images import CalibrationImages
-from compress.fit.moments import Moments, spreads
-from compress.fit.replay import Replay
-from compress.scores.channels import CHANNEL_CRITERIA, Evidence, output
-from compress.scores.sensitivity import layer_weights
-from compress.scores.weights import activation, layer_rank
-from compress.structure.groups import find_groups, kept_channels
-from tests.tiny_models import SPECS, Net, Noise, spread_scores
-from tests.unit.test_groups import FOUND, Depthwise, Levels, Residual, conv, randomised
+from yolox.compress.mask import make_masks, maskable_weights
+from yolox.compress.steps import AdaptStep
 from yolox.data.folder import ImageFolder, find_images
 from yolox.engine.masks import apply_masks
 from yolox.errors import DataError
@@ -154,7 +153,7 @@ def test_few_samples_do_no_harm(samples):
         x = torch.randn(1, count, 64, generator=generator)
         return x, x @ weight + 4 * torch.randn(1, count, 8, generator=generator)
 
-    moments = Moments()
+    moments = LayerStatistics()
     moments.add(*draw(samples))
     before = copy.deepcopy(layer)
     resolve(layer, moments, None, 1e-3)
@@ -201,10 +200,10 @@ def test_replay_answers_like_the_model():
     trace = find_groups(model, (64, 64)).trace
     with torch.no_grad():
         expected = [model.raw(batch).cls for batch in images()]
-        replay = Replay(model, trace)
+        replay = ForwardCache(model, trace)
         for depth in (0, 3, 20, 30, 20):
-            replay.settle(depth)
-            with replay.pass_over(images) as batches:
+            replay.keep_before(depth)
+            with replay.cached_batches(images) as batches:
                 found = [model.raw(batch).cls for batch in batches]
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
@@ -315,9 +314,9 @@ def test_activation_scores_are_shares_of_the_answers_variance():
             return self.layer(x)
 
     model = Alone()
-    seen = spreads(model, ["layer"], lambda: iter(images))
+    seen = layer_variances(model, ["layer"], lambda: iter(images))
     scores = activation(
-        {"layer.weight": layer.weight}, type("S", (), {"spreads": lambda self: seen})()
+        {"layer.weight": layer.weight}, type("S", (), {"layer_variances": lambda self: seen})()
     )
     assert scores["layer.weight"].flatten().tolist() == pytest.approx([0.8, 0.2], abs=0.05)
 
@@ -329,7 +328,7 @@ def test_errors_early_in_the_network_matter_more_than_in_a_dead_end():
         layer.weight.data.mul_(0.01)  # boxes of a sane size
     model.head.cls_convs[0][0].bn.weight.data.zero_()  # what this layer answers is ignored
     names = ["backbone.backbone.stem.conv.conv", "head.cls_convs.0.0.conv"]
-    found = layer_weights(model, names, Noise((64, 64), 4), YoloxLoss(model.strides).distance)
+    found = layer_importance(model, names, Noise((64, 64), 4), YoloxLoss(model.strides).distance)
     assert found[names[1]] == pytest.approx(0.0, abs=1e-2)
     assert found[names[0]] > 1.0
 
@@ -341,7 +340,7 @@ def test_calibration_images_are_canvases_and_do_not_stay_in_memory(synthetic_dir
     assert len(images) == sum(len(batch) for batch in batches) == 10
     assert batches[0].shape[1:] == (3, 64, 96)
     assert torch.equal(next(images.first(3)()), batches[0][:3])
-    folder = images._scratch.path
+    folder = images._folder.path
     part = images.first(2)
     del images
     assert folder.is_dir()  # the part still reads it

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from tests.tiny_models import SIZE, tiny_model
-from yolox.benchmark.cases import Case, Model, Plan, find_model
-from yolox.benchmark.report import frontier, pareto, table, write_rows
+from yolox.benchmark.cases import BenchmarkSpec, Case, Model, find_model
 from yolox.benchmark.rounds import Row, measure, splits
+from yolox.benchmark.tables import frontier, pareto, table, write_rows
 from yolox.errors import ModelError, UsageError
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.models.complexity import Complexity
@@ -49,7 +49,7 @@ def test_cases_take_turns_and_one_that_fails_is_a_row(onnx_file, tmp_path):
         _case("broken", "onnxruntime", 2, SIZE, broken),
     ]
     cases[1] = replace(cases[1], model=cases[0].model)
-    (rows,) = list(measure(cases, Plan(rounds=3, threads=1), "cpu", at_once=3))
+    (rows,) = list(measure(cases, BenchmarkSpec(rounds=3, threads=1), "cpu", at_once=3))
     assert [row.error is None for row in rows] == [True, True, False]
     assert "broken.onnx cannot be opened" in rows[2].error
     first, second, _ = rows
@@ -95,7 +95,7 @@ def test_picture(tmp_path):
 
 
 def test_only_pairs_that_exist():
-    plan = Plan(backends=("torch", "onnxruntime"), precisions=("fp32", "bf16", "int8"))
+    plan = BenchmarkSpec(backends=("torch", "onnxruntime"), precisions=("fp32", "bf16", "int8"))
     assert plan.pairs() == [
         ("torch", "fp32"), ("torch", "bf16"), ("onnxruntime", "fp32"), ("onnxruntime", "int8"),
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def test_only_pairs_that_exist():
 )
 def test_wrong_plans(values, message):
     with pytest.raises(UsageError, match=message):
-        Plan(**values)
+        BenchmarkSpec(**values)
 
 
 def test_models_are_found_by_file_and_by_name(onnx_file, tmp_path):

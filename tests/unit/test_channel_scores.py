@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from compress.flow.gradients import loss_gradients
-from compress.scores import channels as criteria
-from compress.scores.channels import Evidence
-from compress.scores.weights import layer_rank, output
-from compress.structure.groups import find_groups
 from tests.tiny_models import Net, spread_scores
 from tests.unit.test_groups import conv, randomised
+from yolox.compress.groups import find_groups
+from yolox.compress.importance import channels as criteria
+from yolox.compress.importance.channels import Evidence
+from yolox.compress.importance.gradients import loss_gradients
+from yolox.compress.importance.weights import layer_rank, output
 from yolox.data.augment import letterbox
 from yolox.errors import UsageError
 from yolox.exp import get_exp
@@ -98,18 +98,18 @@ def test_output_scores_weigh_layers():
     layer = nn.Conv2d(1, 1, 1, bias=False)
     weights = {"near.weight": layer.weight, "far.weight": layer.weight}
 
-    class Seen:
-        def spreads(self):
+    class CalibrationEvidence:
+        def layer_variances(self):
             class One:
                 def variances(self):
                     return torch.ones(1, 1), torch.ones(1, 1)
 
             return dict.fromkeys(("near", "far"), One())
 
-        def layer_weights(self):
+        def layer_importance(self):
             return {"near": 1.0, "far": 3.0}
 
-    found = output(weights, Seen())
+    found = output(weights, CalibrationEvidence())
     assert float(found["far.weight"]) == pytest.approx(3 * float(found["near.weight"]))
     with pytest.raises(UsageError, match="calibration images"):
         output(weights)

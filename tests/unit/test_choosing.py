@@ -5,39 +5,39 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from compress.flow.choice import Choice, Judge
-from compress.flow.job import Job, Workspace
-from compress.flow.measure import Stage
-from compress.flow.recipe import half_the_model
-from compress.flow.report import stage_table
+from yolox.compress.recipe import half_the_model
+from yolox.compress.report.measure import Stage
+from yolox.compress.report.table import stage_table
+from yolox.compress.selection import Selection, Selector
+from yolox.compress.workspace import Job, Workspace
 from yolox.engine.state import RunOptions
 from yolox.exp import get_exp
-from yolox.export import job as export_job
+from yolox.export import run as export_job
 from yolox.export.fallback import QuantReport
 
 
 @pytest.fixture
-def space(tiny_exp, tmp_path):
+def workspace(tiny_exp, tmp_path):
     exp = get_exp(exp_file=str(tiny_exp))
     return Workspace(Job("dense.pth", exp, half_the_model(), tmp_path / "out", RunOptions()))
 
 
-def test_the_validation_images_choose_where_none_are_set_aside(space):
-    assert space.choice_set.paths == space.exp.get_eval_dataset().paths
+def test_the_validation_images_choose_where_none_are_set_aside(workspace):
+    assert workspace.selection_set.paths == workspace.exp.get_eval_dataset().paths
 
 
-def test_images_set_aside_choose_and_are_neither_trained_nor_reported_on(space):
-    space.exp.select_share = 0.25
-    chosen = set(space.choice_set.paths)
+def test_images_set_aside_choose_and_are_neither_trained_nor_reported_on(workspace):
+    workspace.exp.select_share = 0.25
+    chosen = set(workspace.selection_set.paths)
     assert len(chosen) == 3
-    assert not chosen & set(space.exp.get_dataset().paths)
-    assert not chosen & set(space.exp.get_eval_dataset().paths)
+    assert not chosen & set(workspace.exp.get_dataset().paths)
+    assert not chosen & set(workspace.exp.get_eval_dataset().paths)
 
 
-def test_the_best_score_is_kept_and_of_equal_ones_the_last(space, monkeypatch):
+def test_the_best_score_is_kept_and_of_equal_ones_the_last(workspace, monkeypatch):
     models = {name: torch.nn.Identity() for name in ("pruned", "fold", "least_squares")}
     scores = dict(zip(models.values(), (0.1, 0.3, 0.3), strict=True))
-    judge = Judge(space, torch.nn.Identity(), None)
+    judge = Selector(workspace, torch.nn.Identity(), None)
     monkeypatch.setattr(judge, "_measure", lambda: ("AP", scores.__getitem__))
     assert judge.best(models).name == "least_squares"
     scores[models["pruned"]] = 0.4
@@ -46,24 +46,24 @@ def test_the_best_score_is_kept_and_of_equal_ones_the_last(space, monkeypatch):
     assert choice.scores == {"pruned": 0.4, "fold": 0.3, "least_squares": 0.3}
 
 
-def test_without_labels_or_images_the_last_is_kept(space):
-    space.__dict__["choice_set"] = None
+def test_without_labels_or_images_the_last_is_kept(workspace):
+    workspace.__dict__["selection_set"] = None
     models = {"pruned": torch.nn.Identity(), "fold": torch.nn.Identity()}
-    assert Judge(space, torch.nn.Identity(), None).best(models) == Choice(
+    assert Selector(workspace, torch.nn.Identity(), None).best(models) == Selection(
         models["fold"], "fold", {}, "nothing measured"
     )
 
 
 @pytest.mark.parametrize(("share", "images"), [(0.0, 6), (0.25, 3)])
-def test_the_floor_of_int8_is_chosen_on_the_same_images(space, monkeypatch, share, images):
-    space.exp.select_share = share
+def test_the_floor_of_int8_is_chosen_on_the_same_images(workspace, monkeypatch, share, images):
+    workspace.exp.select_share = share
     seen = []
     monkeypatch.setattr(export_job, "layer_damage", lambda model, images: {})
     monkeypatch.setattr(export_job, "quantise_to_floor", lambda *args: QuantReport())
     monkeypatch.setattr(
         export_job, "_measure", lambda job, dataset: seen.append(len(dataset)) or (lambda b: 0.5)
     )
-    job = SimpleNamespace(exp=space.exp)
+    job = SimpleNamespace(exp=workspace.exp)
     int8, source = export_job.Int8(max_drop=0.01), SimpleNamespace(model=None)
     report = export_job._searched(job, int8, source, (None, None), torch.empty(0), None)
     assert seen == [images]

@@ -5,18 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.choose.masks import (
-    MaskStep,
-    draw_masks,
-    kept_share,
-    make_masks,
-    maskable_weights,
-    two_of_four,
-)
-from compress.flow.recipe import Recipe, load_recipe
-from compress.scores.weights import CRITERIA, lamp, layer_rank, magnitude
-from compress.structure.merge import Storage, merge
 from tests.tiny_models import Noise
+from yolox.compress.importance.weights import CRITERIA, lamp, layer_rank, magnitude
+from yolox.compress.mask import draw_masks, kept_share, make_masks, maskable_weights, two_of_four
+from yolox.compress.merge import merge
+from yolox.compress.recipe import Recipe, load_recipe
+from yolox.compress.steps import MaskStep, Storage
 from yolox.engine import checkpoint
 from yolox.engine.masks import apply_masks, check_masks, within
 from yolox.engine.restore import load_for_tuning, restore

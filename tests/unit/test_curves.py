@@ -8,16 +8,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from compress.choose.plan import Planner, PruneStep
-from compress.fit.adapt import recalibrate
-from compress.flow.heatmap import sensitivity_table, write_csv, write_heatmap
-from compress.flow.sensitivity import CurveStore, SensitivityStep
-from compress.scores import reconstruct
-from compress.scores.curves import Curve, OutputLoss, compensated, measure_curve, removed_counts
-from compress.scores.reconstruct import departures, group_readers, reader_systems
-from compress.structure.groups import find_groups
 from tests.tiny_models import SPECS, Net, Noise, spread_scores
 from tests.unit.test_groups import Concat, conv, randomised
+from yolox.compress.groups import find_groups
+from yolox.compress.heatmap import sensitivity_table, write_csv, write_heatmap
+from yolox.compress.importance import reconstruction as reconstruct
+from yolox.compress.importance.curves import (
+    Curve,
+    OutputLoss,
+    compensated,
+    measure_curve,
+    removed_counts,
+)
+from yolox.compress.importance.reconstruction import group_readers, reader_systems, removals
+from yolox.compress.least_squares import recalibrate
+from yolox.compress.planner import Planner
+from yolox.compress.sensitivity import CurveStore, SensitivityStep
+from yolox.compress.steps import PruneStep
 from yolox.families import build
 from yolox.families.yolox import YoloxLoss
 from yolox.families.yolox.distance import output_distance
@@ -100,15 +107,15 @@ def test_what_matters_more_has_the_higher_curve():
 
 
 def test_errors_together_are_those_of_the_weights():
-    """What departures add up to is what the solved weights leave of the answers' variance."""
+    """What removals add up to is what the solved weights leave of the answers' variance."""
     model = randomised(Pair())
     groups = find_groups(model, SIZE)
     group = next(g for g in groups.groups if g.name == "a.0")
     system = reader_systems(model, groups, IMAGES)["b.0"]
     readers = group_readers(group, {"b.0": system})
     total = 0.0
-    for departure in departures(group, readers, stops=(3,)):
-        total += departure.together
+    for removal in removals(group, readers, stops=(3,)):
+        total += removal.together
         change = readers[0].weight - system.weight
         expected = torch.trace(change @ torch.linalg.inv(system.inverse) @ change.T)
         assert total == pytest.approx(float(expected) / system.variance, rel=1e-6)
@@ -125,7 +132,7 @@ def test_output_loss_is_that_of_the_changed_model():
     for group in (groups.groups[0], groups.groups[-1], groups.groups[5]):
         assert damage.of(group)() == pytest.approx(0.0, abs=1e-5)
         readers = group_readers(group, systems)
-        next(departures(group, readers, stops=(group.size // 2,)))
+        next(removals(group, readers, stops=(group.size // 2,)))
         with torch.no_grad():
             wanted = [model.raw(x) for x in images()]
             with compensated(model, readers):

@@ -9,7 +9,7 @@ from yolox.errors import UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, silent_classes, to_coco
 from yolox.eval.latency import latency_ms
 from yolox.eval.predict import Detections, place, rectangular_batches, square_batches
-from yolox.eval.report import class_table, metrics_table
+from yolox.eval.tables import class_table, metrics_table
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.models import mobilenet_v3_small
 from torchvision.ops import DeformConv2d
 
-from compress.structure.cost import CostModel
-from compress.structure.groups import ChannelGroup, find_groups, group_table, kept_channels
 from tests.tiny_models import Net, spread_scores
+from yolox.compress.cost import CostModel
+from yolox.compress.groups import ChannelGroup, find_groups, group_table, kept_channels
 from yolox.errors import ModelError
 from yolox.exp import get_exp
 from yolox.exp.build import shipped_names

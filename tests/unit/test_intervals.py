@@ -17,7 +17,7 @@ from yolox.eval.intervals import (
     paired_difference,
 )
 from yolox.eval.matches import Ranked, assemble, class_ap, match
-from yolox.eval.report import interval_lines
+from yolox.eval.tables import interval_lines
 
 
 def scene(seed, images=30, classes=5, digits=2):

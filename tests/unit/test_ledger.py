@@ -2,7 +2,7 @@
 
 import pytest
 
-from compress.flow.ledger import Ledger
+from yolox.compress.ledger import Ledger
 
 
 class Stage:

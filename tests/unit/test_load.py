@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import yolox
-from compress.structure.merge import Storage, merge
 from tests.tiny_models import SIZE, SPECS, spread_scores, tiny_model
 from yolox.cli import demo
+from yolox.compress.merge import merge
+from yolox.compress.steps import Storage
 from yolox.config import EvalSpec
 from yolox.data.draw import draw_boxes
 from yolox.data.folder import find_images

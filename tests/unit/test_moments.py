@@ -1,25 +1,26 @@
-"""Moments and the systems solved with them, against the same computed from all samples."""
+"""LayerStatistics and the systems solved with them, against the same computed from all samples."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compress.fit import adapt
-from compress.fit.adapt import AdaptStep, resolve, solve_within
-from compress.fit.moments import (
-    Moments,
-    Spread,
-    answers,
-    patches,
-    set_weight_rows,
-    some_places,
-    spreads,
-    watching,
-    weight_rows,
-)
-from compress.scores.reconstruct import Reader, System
 from tests.tiny_models import Net
+from yolox.compress import least_squares as adapt
+from yolox.compress.importance.reconstruction import Reader, System
+from yolox.compress.layer_statistics import (
+    LayerStatistics,
+    LayerVariances,
+    answers,
+    layer_variances,
+    observed_calls,
+    patches,
+    sampled_positions,
+    set_weight_matrix,
+    weight_matrix,
+)
+from yolox.compress.least_squares import resolve, solve_within
+from yolox.compress.steps import AdaptStep
 
 LAYERS = {
     "1x1": {"kernel_size": 1},
@@ -46,17 +47,17 @@ def test_patches_times_weights_are_the_answers(name):
     layer, x = layer_of(name), drawn(2, 4, 9, 7)
     y = layer(x).detach()
     places = torch.tensor([0, 3, 5, 11])
-    rows = weight_rows(layer)
+    rows = weight_matrix(layer)
     found = patches(layer, x, places) @ rows.mT
     torch.testing.assert_close(found, answers(layer, y.flatten(2)[:, :, places]))
     assert len(rows) == (4 if name == "depthwise" else 1)
-    set_weight_rows(layer, 2 * rows)
+    set_weight_matrix(layer, 2 * rows)
     torch.testing.assert_close(layer(x), 2 * y)
 
 
 def test_moments_are_those_of_all_samples():
     x, y = drawn(2, 50, 3), drawn(2, 50, 4, seed=1) + 5
-    sums = Moments()
+    sums = LayerStatistics()
     sums.add(x[:, :20], y[:, :20])
     sums.add(x[:, 20:], y[:, 20:])
     mean_x, mean_y, cov_xx, cov_xy, var_y = sums.centred()
@@ -72,7 +73,7 @@ def test_moments_are_those_of_all_samples():
 
 def test_spread_is_the_variance_of_all_samples():
     x, y = drawn(1, 40, 3) + 2, drawn(1, 40, 2, seed=1) - 3
-    spread = Spread()
+    spread = LayerVariances()
     spread.add(x[:, :10], y[:, :10])
     spread.add(x[:, 10:], y[:, 10:])
     inputs, outputs = spread.variances()
@@ -81,13 +82,13 @@ def test_spread_is_the_variance_of_all_samples():
 
 
 def test_places_are_all_or_the_same_random_ones():
-    assert some_places(torch.zeros(1, 1, 16, 32)).tolist() == list(range(512))
-    found = some_places(torch.zeros(1, 1, 30, 40)).tolist()
+    assert sampled_positions(torch.zeros(1, 1, 16, 32)).tolist() == list(range(512))
+    found = sampled_positions(torch.zeros(1, 1, 30, 40)).tolist()
     assert len(set(found)) == 512 == len(found)
     assert found == sorted(found)
     assert 0 <= found[0] < 50
     assert 1150 < found[-1] < 1200
-    assert found == some_places(torch.zeros(3, 2, 30, 40)).tolist()
+    assert found == sampled_positions(torch.zeros(3, 2, 30, 40)).tolist()
 
 
 class Three(Net):
@@ -104,7 +105,7 @@ class Three(Net):
 
 def test_the_rest_of_a_network_is_not_run():
     model, seen = Three(), []
-    with watching(model, ["b", "a"], lambda call: seen.append(call.name)) as run:
+    with observed_calls(model, ["b", "a"], lambda call: seen.append(call.name)) as run:
         run(torch.zeros(1, 2, 4, 4))
         assert model.ran == 1  # to count the calls
         run(torch.zeros(1, 2, 4, 4))
@@ -116,7 +117,7 @@ def test_the_rest_of_a_network_is_not_run():
 
 def test_spreads_of_a_network():
     model, images = Three(), [drawn(2, 2, 4, 4, seed=s).float() + 3 for s in range(3)]
-    found = spreads(model, ["a", "b"], lambda: iter(images))
+    found = layer_variances(model, ["a", "b"], lambda: iter(images))
     x = torch.cat(images).permute(1, 0, 2, 3).flatten(1)
     wanted = x.double().var(1, unbiased=False)
     torch.testing.assert_close(found["a"].variances()[0][0], wanted, rtol=1e-4, atol=1e-4)
@@ -136,7 +137,7 @@ def test_a_layer_gets_the_weights_that_fit_best(bias, monkeypatch):
     layer = nn.Conv2d(3, 2, 1, bias=bias, dtype=torch.float64)
     x, y = drawn(80, 3) + 1, drawn(80, 2, seed=1) * 3 + 7
     start = layer.weight.detach().flatten(1).T.numpy().copy()
-    sums = Moments()
+    sums = LayerStatistics()
     sums.add(x[None], y[None])
     constant = resolve(layer, sums, None, 0.1)
     wanted = least_squares(x.numpy(), y.numpy(), 0.1, start)
@@ -151,7 +152,7 @@ def test_the_ridge_grows_with_unknowns_over_samples():
     layer = nn.Conv2d(3, 2, 1, bias=False, dtype=torch.float64)
     x, y = drawn(6, 3), drawn(6, 2, seed=1)
     start = layer.weight.detach().flatten(1).T.numpy().copy()
-    sums = Moments()
+    sums = LayerStatistics()
     sums.add(x[None], y[None])
     resolve(layer, sums, None, 0.1)
     wanted = least_squares(x.numpy(), y.numpy(), 0.1 + 3 / 6, start)
@@ -178,11 +179,11 @@ def test_masked_systems_are_solved_over_what_is_allowed(monkeypatch, chunk):
 
 def test_what_is_lost_without_inputs_is_that_of_least_squares(monkeypatch):
     """Errors of a reader alone and after another left, and its weights, against solving anew."""
-    monkeypatch.setattr("compress.scores.reconstruct.RIDGE", 0.0)
+    monkeypatch.setattr("yolox.compress.importance.reconstruction.RIDGE", 0.0)
     layer = nn.Conv2d(5, 3, 1, bias=False, dtype=torch.float64)
     x = drawn(300, 5) @ drawn(5, 5, seed=1) + 2
     y = x @ layer.weight.detach().flatten(1).T
-    sums = Moments()
+    sums = LayerStatistics()
     sums.add(x[None], y[None])
     reader = Reader("conv", System(layer, sums), torch.arange(5)[:, None], importance=2.0)
     centred, wanted = x - x.mean(0), y - y.mean(0)
@@ -205,15 +206,15 @@ def test_what_is_lost_without_inputs_is_that_of_least_squares(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "looks"),
+    ("options", "needs_images"),
     [
         ({}, True),
         ({"least_squares": False}, False),
         ({"least_squares": False, "recalibrate": True}, True),
     ],
 )
-def test_what_needs_images(options, looks):
-    assert AdaptStep(**options).looks is looks
+def test_what_needs_images(options, needs_images):
+    assert AdaptStep(**options).needs_images is needs_images
 
 
 def test_no_images_are_no_adaptation():

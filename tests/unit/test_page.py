@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from compress.flow.page import PICTURE_WIDTH, _jpeg
+from yolox.compress.report.page import PICTURE_WIDTH, _jpeg
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compress.choose.plan import RANKINGS, Planner, PruneStep
-from compress.scores.curves import Curve
-from compress.structure.groups import find_groups, kept_channels, warn_of_unused
 from tests.logs import logged
 from tests.tiny_models import SPECS
+from yolox.compress.groups import find_groups, kept_channels, warn_of_unused
+from yolox.compress.importance.curves import Curve
+from yolox.compress.planner import Planner
+from yolox.compress.steps import RANKINGS, PruneStep
 from yolox.errors import UsageError
 from yolox.families import build
 from yolox.models.channels import cut_channels

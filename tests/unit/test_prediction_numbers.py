@@ -21,7 +21,7 @@ from yolox.eval.predict import (
     square_batches,
     to_detections,
 )
-from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.eval.tables import class_table, latency_line, metrics_table
 
 
 def test_times_are_those_of_an_image_without_the_warm_up():

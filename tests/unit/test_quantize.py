@@ -13,10 +13,10 @@ from yolox.errors import DataError, ExportError
 from yolox.export import calibration
 from yolox.export.calibration import Ranges, calibration_images, one_by_one
 from yolox.export.fallback import fewest, quantise_to_floor
+from yolox.export.layer_damage import detection_damage, layer_damage, round_int8, round_uint8
 from yolox.export.layers import group, onnx_layers
 from yolox.export.onnx_graph import GraphSpec, to_onnx
 from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer
-from yolox.export.sensitivity import detection_damage, layer_damage, round_int8, round_uint8
 
 
 @pytest.fixture(scope="module")

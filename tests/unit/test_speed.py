@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from compress.flow import speed
-from compress.flow.measure import Measuring, Stage, measure_stages
-from compress.flow.page import _latency_rows, _tiles
-from compress.flow.report import stage_table
 from tests.tiny_models import SPECS, spread_scores
-from yolox.benchmark.cases import Case, Model, Plan
+from yolox.benchmark.cases import BenchmarkSpec, Case, Model
 from yolox.benchmark.rounds import Row, order_of
 from yolox.benchmark.worker import Worker
+from yolox.compress.report import speed
+from yolox.compress.report.measure import MeasureSpec, Stage, measure_checkpoints
+from yolox.compress.report.page import _latency_rows, _tiles
+from yolox.compress.report.table import stage_table
 from yolox.engine import checkpoint
 from yolox.errors import ExportError, YoloxError
 from yolox.exp import get_exp
@@ -72,8 +72,8 @@ def fakes(monkeypatch):
 
 
 def test_all_stages_in_torch_the_ends_elsewhere(exp, paths, fakes):
-    how = Measuring(CPU, ("torch", "onnxruntime", "openvino"), evaluated=False)
-    dense, pruned, merged = measure_stages(paths, exp, how)
+    how = MeasureSpec(CPU, ("torch", "onnxruntime", "openvino"), evaluated=False)
+    dense, pruned, merged = measure_checkpoints(paths, exp, how)
     outside = ["onnxruntime", "openvino"]
     assert fakes == [
         ("dense", ["torch"], (1, 8)), ("dense", outside, (1, 8)), ("pruned", ["torch"], (1,)),
@@ -116,8 +116,8 @@ def test_a_worker_that_dies_and_one_that_cannot_open(tmp_path):
     checkpoint.save(path, {"model": build(spec).state_dict(), "spec": spec_to_dict(spec)})
     model = Model("m", path, None, (64, 64))
     case = Case(model, path, "torch", "fp32", 1, Complexity(1, 1, 1.0), 1)
-    order = order_of(case, Plan(), "cpu")
-    worker, other = Worker(order), Worker(order_of(case, Plan(), "cuda:99"))
+    order = order_of(case, BenchmarkSpec(), "cpu")
+    worker, other = Worker(order), Worker(order_of(case, BenchmarkSpec(), "cuda:99"))
     worker.wait()
     found, peak_mb = worker.time_ms(2)
     assert len(found) == 2

@@ -26,7 +26,7 @@ TURN_MS = 200.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkSpec:
     """What to measure of each model. Raises UsageError for unknown names and impossible numbers.
 
     backends: None takes each file's own (torch for checkpoints). rounds: at most; they end early

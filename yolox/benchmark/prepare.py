@@ -8,7 +8,7 @@ from loguru import logger
 from torch import Tensor, nn
 
 from yolox.backends import ModelInfo
-from yolox.benchmark.cases import Case, Model, Plan
+from yolox.benchmark.cases import BenchmarkSpec, Case, Model
 from yolox.data.folder import find_images
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore
@@ -17,7 +17,7 @@ from yolox.exp import BaseExp
 from yolox.export.calibration import calibration_images, drawn_images
 from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import FILE_BACKENDS, describe, file_bytes, is_exported
+from yolox.export.open import FILE_BACKENDS, file_bytes, is_exported, model_info
 from yolox.export.quantize import make_quantizer
 from yolox.families import spec_to_dict
 from yolox.models.complexity import Complexity, complexity
@@ -26,7 +26,7 @@ from yolox.models.fuse import fuse
 CALIBRATION_IMAGES = 32
 
 
-def prepare(model: Model, plan: Plan, work: Path, calibration: str | None) -> list[Case]:
+def prepare(model: Model, plan: BenchmarkSpec, work: Path, calibration: str | None) -> list[Case]:
     """The cases of a model; their files are made anew in `work`, a folder of this model's own.
 
     calibration: folder of images for int8 (None: the experiment's training images, else drawn ones,
@@ -50,7 +50,7 @@ def prepare(model: Model, plan: Plan, work: Path, calibration: str | None) -> li
     ]
 
 
-def _exported_cases(model: Model, path: Path, plan: Plan) -> list[Case]:
+def _exported_cases(model: Model, path: Path, plan: BenchmarkSpec) -> list[Case]:
     """An exported file keeps its precision and its batch size."""
     assert model.info is not None
     able, own = FILE_BACKENDS[path.suffix], model.info.precision
@@ -84,7 +84,7 @@ class _Maker:
         self._checkpoint = model.path or self._random(exp)
         restored = restore(self._checkpoint, exp.detector_spec())
         self._module: nn.Module = fuse(restored.model)
-        self._info: ModelInfo = describe(restored)
+        self._info: ModelInfo = model_info(restored)
         self.size: Complexity = complexity(self._module, model.size_hw)
         self._stored = checkpoint.weights_bytes(self._checkpoint)
         self._graph: Any = None

@@ -17,7 +17,7 @@ import numpy as np
 from loguru import logger
 from tqdm import tqdm
 
-from yolox.benchmark.cases import Case, Plan
+from yolox.benchmark.cases import BenchmarkSpec, Case
 from yolox.benchmark.worker import Order, Worker
 from yolox.errors import YoloxError
 from yolox.eval.evaluate import without_nan
@@ -80,7 +80,9 @@ def splits(cases: Sequence[Case], at_once: int) -> list[list[Case]]:
     return found
 
 
-def measure(cases: Sequence[Case], plan: Plan, device: str, at_once: int) -> Iterator[list[Row]]:
+def measure(
+    cases: Sequence[Case], plan: BenchmarkSpec, device: str, at_once: int
+) -> Iterator[list[Row]]:
     """Rows of one split after the other; the first case is in the first of its splits only.
 
     On Ctrl-C the rows of the split at hand come with the rounds they have, then KeyboardInterrupt.
@@ -101,7 +103,9 @@ def measure(cases: Sequence[Case], plan: Plan, device: str, at_once: int) -> Ite
             raise KeyboardInterrupt
 
 
-def _measure_split(split: Sequence[Case], plan: Plan, device: str) -> tuple[list[Row], bool]:
+def _measure_split(
+    split: Sequence[Case], plan: BenchmarkSpec, device: str
+) -> tuple[list[Row], bool]:
     rows = [Row(case, plan.threads, _device(case, device)) for case in split]
     workers: dict[int, Worker] = {}
     spent: dict[int, list[list[float]]] = {number: [] for number in range(len(rows))}
@@ -140,7 +144,7 @@ def _device(case: Case, device: str) -> str:
     return device if case.backend in ("torch", "compile") else "cpu"
 
 
-def order_of(case: Case, plan: Plan, device: str) -> Order:
+def order_of(case: Case, plan: BenchmarkSpec, device: str) -> Order:
     """What a worker needs to know of a case."""
     model = case.model
     order = Order(

@@ -11,7 +11,12 @@ COMMANDS = {
     "train": ("yolox.cli.train", "train an experiment"),
     "eval": ("yolox.cli.eval", "COCO metrics and latency of a checkpoint"),
     "demo": ("yolox.cli.demo", "detect in images, a video or a camera, and save pictures"),
-    "compress": ("compress.prune", "make a checkpoint sparse and measure what came of it"),
+    "compress": ("yolox.cli.compress", "make a checkpoint sparse and measure what came of it"),
+    "mask": ("yolox.cli.mask", "weight masks of a checkpoint, alone"),
+    "adapt": ("yolox.cli.adapt", "fit a pruned or masked checkpoint to its dense one, alone"),
+    "merge": ("yolox.cli.merge", "fuse a masked checkpoint and store it sparsely, alone"),
+    "sensitivity": ("yolox.cli.sensitivity", "what each channel group is worth"),
+    "report": ("yolox.cli.report", "print the table of a compression's report"),
     "export": ("yolox.cli.export", "ONNX and OpenVINO files, INT8, compared with their source"),
     "benchmark": ("yolox.cli.benchmark", "latency, memory and size of models, side by side"),
     "run": ("yolox.cli.deploy", "the deployment run of a JSON configuration"),
@@ -22,7 +27,7 @@ COMMANDS = {
 
 def usage() -> str:
     """The list of commands."""
-    lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<11} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["usage: yolox COMMAND [--help] ...", "", *lines, ""])
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from loguru import logger
 
-from yolox.benchmark.cases import Case, Model, Plan, find_model
+from yolox.benchmark.cases import BenchmarkSpec, Case, Model, find_model
 from yolox.benchmark.prepare import prepare
-from yolox.benchmark.report import pareto, table, write_rows
 from yolox.benchmark.rounds import Row, measure, order_of
+from yolox.benchmark.tables import pareto, table, write_rows
 from yolox.benchmark.worker import open_order
 from yolox.cli.arguments import Parser, require_writable, require_writable_folder, whole
 from yolox.cli.common import INTERRUPTED, load_experiment
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     require_writable({"--json": args.json_file, "--picture": args.picture})
     if args.work:
         require_writable_folder("--work", args.work)
-    plan = Plan(args.backend, args.precision, args.batch_size, args.threads, args.rounds)
+    plan = BenchmarkSpec(args.backend, args.precision, args.batch_size, args.threads, args.rounds)
     models = _models(args)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work or temporary)
@@ -93,7 +93,7 @@ def _models(args: Namespace) -> list[Model]:
     return found
 
 
-def _run(args: Namespace, plan: Plan, cases: list[Case]) -> int:
+def _run(args: Namespace, plan: BenchmarkSpec, cases: list[Case]) -> int:
     rows: list[Row] = []
     code = 0
     try:
@@ -132,7 +132,7 @@ def _keep(args: Namespace, rows: list[Row]) -> None:
 
 
 def _evaluate(
-    args: Namespace, plan: Plan, rows: list[Row], datasets: dict[Model, CocoDataset]
+    args: Namespace, plan: BenchmarkSpec, rows: list[Row], datasets: dict[Model, CocoDataset]
 ) -> None:
     """AP of every model in every backend and precision, once for all batch sizes."""
     found: dict[tuple[object, ...], float | None] = {}
@@ -148,7 +148,9 @@ def _evaluate(
         _keep(args, rows)
 
 
-def _accuracy(args: Namespace, plan: Plan, case: Case, dataset: CocoDataset) -> float | None:
+def _accuracy(
+    args: Namespace, plan: BenchmarkSpec, case: Case, dataset: CocoDataset
+) -> float | None:
     """AP of a case; None, and a word about it, where the evaluation fails."""
     exp = case.model.exp
     assert exp is not None  # it has a data set

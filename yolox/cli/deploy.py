@@ -34,7 +34,7 @@ from yolox.eval.predict import (
     rectangular_batches,
     square_batches,
 )
-from yolox.eval.report import metrics_table
+from yolox.eval.tables import metrics_table
 from yolox.exp import BaseExp, get_exp
 from yolox.exp.options import option_types, parse_pairs
 from yolox.export.graph_size import graph_size

@@ -26,7 +26,7 @@ from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json
 from yolox.eval.intervals import SUBSETS, Estimate, ap_interval
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.matches import match
-from yolox.eval.report import class_table, interval_lines, latency_line, metrics_table
+from yolox.eval.tables import class_table, interval_lines, latency_line, metrics_table
 from yolox.exp import BaseExp
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Opened

@@ -18,8 +18,8 @@ from yolox.cli.common import (
 from yolox.config import EvalSpec
 from yolox.errors import UsageError
 from yolox.exp import BaseExp
-from yolox.export.job import Int8, Job, export
 from yolox.export.onnx_graph import INPUT, OPSET, OUTPUT, GraphSpec
+from yolox.export.run import ExportJob, Int8, export
 from yolox.files import write_json
 
 
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     set_test_size(exp, args.tsize)
     ckpt = named_checkpoint(args, exp)
     try:
-        job = Job(
+        job = ExportJob(
             ckpt, exp, Path(args.output_name), _graph(args, exp), _int8(args), args.images, args.ap
         )
     except ValueError as error:

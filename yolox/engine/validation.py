@@ -15,7 +15,7 @@ from yolox.engine.restore import load_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
-from yolox.eval.report import class_table, latency_line, metrics_table
+from yolox.eval.tables import class_table, latency_line, metrics_table
 from yolox.families import Detector
 from yolox.models.fuse import fuse
 

@@ -95,7 +95,7 @@ def open_model(
             require_classes(backend.info, expected.num_classes, path)
         return Opened(backend)
     restored = restore(path, expected)
-    stated = describe(restored)
+    stated = model_info(restored)
     model = fuse(restored.model) if fused else restored.model
     return Opened(open_module(model, stated, runtime, size_hw, any_size=any_size), model)
 
@@ -120,7 +120,7 @@ def open_module(
     return _through_onnx(model, info, runtime, graph)
 
 
-def describe(restored: Restored) -> ModelInfo:
+def model_info(restored: Restored) -> ModelInfo:
     """What a runtime must know of a checkpoint's model."""
     classes = restored.spec.num_classes
     return ModelInfo(

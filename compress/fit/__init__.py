@@ -1,1 +1,0 @@
-"""Calibration images and what is fitted on them, without gradients."""

@@ -1,1 +1,0 @@
-"""A compression run: recipe, stages, recovery, measurement, report."""

@@ -1,1 +1,0 @@
-"""What a model is made of: channel groups, their cost, and the merged sparse form."""

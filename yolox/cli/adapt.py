@@ -1,0 +1,82 @@
+"""Adaptation alone: `python compress/adapt.py --ckpt pruned.pth --dense dense.pth`.
+
+Fits what is left of a pruned or masked checkpoint to the answers of the dense one it was made from,
+without gradients and at the experiment's test_size, and writes `adapted.pth`: with
+`test_size "(320, 320)"` for a deployment at another size. `adapted.pth` remembers the size. Without
+--dense only --recalibrate is possible.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from loguru import logger
+
+from yolox.cli.arguments import real, whole
+from yolox.cli.compress import job_parser, named_job
+from yolox.compress.adapt import fitting, load_student
+from yolox.compress.least_squares import Student, adapt
+from yolox.compress.recipe import Recipe
+from yolox.compress.selection import Selector
+from yolox.compress.steps import AdaptStep, PruneStep
+from yolox.compress.workspace import Workspace, require_input_kept
+from yolox.errors import UsageError
+
+PROG = "compress/adapt.py"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    parser = job_parser(PROG, str(__doc__))
+    parser.add_argument("--dense", help="checkpoint that the other was made from")
+    parser.add_argument(
+        "--images", type=whole(), default=AdaptStep.images, help="to calibrate with"
+    )
+    parser.add_argument(
+        "--ridge", type=real(), default=AdaptStep.ridge, help="draw towards the weights before"
+    )
+    parser.add_argument("--no-fold", action="store_true", help="do not fold constants")
+    parser.add_argument("--no-least-squares", action="store_true", help="do not solve weights anew")
+    parser.add_argument(
+        "--recalibrate", action="store_true", help="estimate batch-norm statistics again"
+    )
+    args = parser.parse(argv)
+    step = _step(args)
+    workspace = Workspace(named_job(args, Recipe(prune=PruneStep(params=0.5), adapt=step)))
+    path = Path(args.ckpt)
+    for given in filter(None, (path, args.dense)):
+        require_input_kept(given, workspace.job.out, ["adapt"])
+    if args.dense:
+        content, student = load_student(workspace, path, Path(args.dense))
+    else:
+        content, model = workspace.load(path)
+        student = Student(model, model, {}, content.get("masks", {}))
+    trace, images = fitting(workspace, student, step)
+    found = adapt(student, trace, images, step)
+    if not found:
+        raise UsageError(f"{PROG}: {path} has all channels of {args.dense}: nothing to fold")
+    content["exp"] = {**content["exp"], "options": workspace.exp.options()}
+    *_, (last, adapted) = found.items()
+    judge = Selector(workspace, student.dense, images if args.dense else None)
+    choice = judge.best({"before": student.model, **found})
+    if choice.name != last:
+        logger.warning("{} is better than what was asked for: {}", choice.name, choice.measure)
+    target = workspace.save("adapted.pth", content, adapted, student.masks, content.get("channels"))
+    logger.info("{} at {} x {} -> {}", ", ".join(found), *workspace.exp.test_size, target)
+    return 0
+
+
+def _step(args: Namespace) -> AdaptStep:
+    """Which parts run. Raises UsageError."""
+    if not args.dense and not args.recalibrate:
+        raise UsageError(
+            f"{PROG}: without --dense only --recalibrate is possible: name the dense checkpoint"
+        )
+    fold, least_squares = not args.no_fold, not args.no_least_squares
+    if not args.dense:
+        fold = least_squares = False
+    if not (fold or least_squares or args.recalibrate):
+        raise UsageError(f"{PROG}: --no-fold --no-least-squares leaves nothing to do")
+    try:
+        return AdaptStep(fold, least_squares, args.recalibrate, args.images, args.ridge)
+    except ValueError as error:
+        raise UsageError(f"{PROG}: {error}") from error

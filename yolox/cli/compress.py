@@ -1,0 +1,118 @@
+"""The whole compression in one command: `python compress/prune.py --ckpt best_ckpt.pth`.
+
+Mask, plan, prune, adapt, recover, merge, evaluate, as a recipe says; without one, the model is cut
+until at most half of its parameters and half of its MACs are left, and the rest is adapted. Ends
+with a table of every stage. A run that was interrupted goes on where it stopped. The experiment is
+the one that made the checkpoint; trailing KEY VALUE pairs set its options.
+"""
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from yolox.backends import BACKENDS
+from yolox.cli.arguments import Parser, real, require_writable_folder, whole
+from yolox.cli.common import add_experiment, load_experiment
+from yolox.compress.recipe import Recipe, half_the_model, load_recipe, with_overrides
+from yolox.compress.run import compress
+from yolox.compress.steps import BUDGETS, MaskStep
+from yolox.compress.workspace import STAGES, Job
+from yolox.engine.launch import pick_device
+from yolox.engine.state import RunOptions
+from yolox.errors import UsageError
+
+MEASURED = "torch,onnxruntime,openvino"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    parser = job_parser("yolox compress", str(__doc__))
+    parser.add_argument("--recipe", help="YAML file (configs/*.yaml)")
+    parser.add_argument("--share", type=real(0, 1), help="mask this share of weights")
+    for key in BUDGETS:
+        what = "milliseconds" if key == "latency_ms" else "share of dense that may be left"
+        parser.add_argument(f"--{key.replace('_', '-')}", type=real(), help=f"budget: {what}")
+    parser.add_argument("--until", default=STAGES[-1], choices=STAGES, help="last stage to run")
+    parser.add_argument(
+        "--from", dest="start", choices=STAGES, help="do this stage and the later ones anew"
+    )
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="tune the dense model as long, as a row to compare with",
+    )
+    parser.add_argument("--no-recover", action="store_true", help="leave the recipe's tuning out")
+    parser.add_argument("--no-eval", action="store_true", help="measure size and speed, not AP")
+    parser.add_argument(
+        "-b", "--batch-size", type=whole(1, "MAX_BATCH"), default=16, help="of the fine-tune"
+    )
+    parser.add_argument("--fp16", action="store_true", help="of the fine-tune")
+    parser.add_argument("--bf16", action="store_true", help="of the fine-tune")
+    parser.add_argument(
+        "--backends", default=MEASURED, help="to measure latency with, separated by commas, or none"
+    )
+    parser.add_argument(
+        "--resamples", type=whole(0), default=200,
+        help="random parts of the images, for AP's intervals (0: none)",
+    )  # fmt: skip
+    args = parser.parse(argv)
+    recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
+    recipe = with_overrides(recipe, args.share, _budgets(args), not args.no_recover)
+    job = named_job(args, recipe)
+    precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
+    compress(
+        replace(
+            job,
+            options=replace(job.options, batch_size=args.batch_size, precision=precision),
+            until=args.until,
+            start=args.start,
+            evaluated=not args.no_eval,
+            backends=_backends(args.backends),
+            resamples=args.resamples,
+            control=args.control,
+        )
+    )
+    return 0
+
+
+def job_parser(prog: str, description: str) -> Parser:
+    """What the commands of single stages take, too."""
+    parser = Parser(prog, description=description)
+    parser.add_argument("--ckpt", required=True, help="checkpoint to compress")
+    parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for the artefacts")
+    parser.add_argument(
+        "--calibration", help="folder of images (default: the experiment's training images)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps")
+    add_experiment(parser)
+    return parser
+
+
+def named_job(args: Namespace, recipe: Recipe) -> Job:
+    """The job that `job_parser`'s arguments name."""
+    exp = load_experiment(args, args.ckpt)
+    require_writable_folder("--out", args.out)
+    options = RunOptions(device=pick_device(args.device))
+    return Job(args.ckpt, exp, recipe, Path(args.out), options, calibration=args.calibration)
+
+
+def _without_recipe(args: Namespace) -> Recipe:
+    """Only masks where only --share is given, else half of the parameters, or what is named."""
+    if args.share is not None and not _budgets(args):
+        return Recipe(mask=MaskStep())
+    return half_the_model()
+
+
+def _budgets(args: Namespace) -> dict[str, float]:
+    """The budgets named on the command line."""
+    return {key: getattr(args, key) for key in BUDGETS if getattr(args, key) is not None}
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    if text == "none":
+        return ()
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in BACKENDS:
+            raise UsageError(f"--backends: {name!r} is none of {', '.join(BACKENDS)}")
+    return names

@@ -1,0 +1,125 @@
+"""Recipes: what a compression run does, as YAML with strict keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolox.compress.steps import BUDGETS, AdaptStep, MaskStep, PruneStep, Storage
+from yolox.config import from_dict, nearest
+from yolox.config_text import read_text
+from yolox.errors import UsageError
+from yolox.values import shown
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What each stage does; a stage that is None, and a recovery without options, is left out.
+
+    recover: options of the experiment for the fine-tune (max_epoch and so on). `teacher: dense`
+    stands for the checkpoint that is compressed.
+    """
+
+    mask: MaskStep | None = None
+    prune: PruneStep | None = None
+    adapt: AdaptStep | None = field(default_factory=AdaptStep)
+    recover: dict[str, Any] = field(default_factory=dict)
+    merge: Storage = field(default_factory=Storage)
+
+    def __post_init__(self) -> None:
+        if self.mask is None and self.prune is None:
+            raise ValueError("neither mask nor prune: there is nothing to compress")
+        if self.recover and "max_epoch" not in self.recover:
+            raise ValueError("recover needs max_epoch")
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether calibration images are needed."""
+        return any(
+            step is not None and step.needs_images for step in (self.mask, self.prune, self.adapt)
+        )
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "mask": MaskStep, "prune": PruneStep, "adapt": AdaptStep, "merge": Storage,
+}  # fmt: skip
+
+
+def half_the_model() -> Recipe:
+    """Half of the parameters and of the MACs: `configs/half_params.yaml` without its recovery."""
+    return Recipe(prune=PruneStep(params=0.5, macs=0.5))
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe. Raises UsageError naming the file and what is wrong in it."""
+    content = _read_yaml(Path(path))
+    if not isinstance(content, dict):
+        raise UsageError(f"recipe {path}: expected keys and values at the top")
+    known = [*SECTIONS, "recover"]
+    for key, value in content.items():
+        if key not in known:
+            raise UsageError(f"recipe {path}: unknown key {shown(key)}{nearest(key, known)}")
+        if not isinstance(value, dict) and not (key == "adapt" and value is None):
+            raise UsageError(f"recipe {path}: {key} has no keys and values")
+    parts: dict[str, Any] = {
+        key: from_dict(kind, content[key], f"recipe {path}: {key}")
+        for key, kind in SECTIONS.items() if content.get(key) is not None
+    }  # fmt: skip
+    if "adapt" in content and content["adapt"] is None:
+        parts["adapt"] = None
+    return _checked(lambda: Recipe(recover=content.get("recover", {}), **parts), f"recipe {path}")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, with which a few lines state gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Part of reading. Raises YAMLError at an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+
+# Beside YAMLError: what dates, numbers and tags raise, and nesting that is too deep.
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def _read_yaml(path: Path) -> Any:
+    """Raises UsageError naming the file and what is wrong in it."""
+    text = read_text(path, "recipe")
+    try:
+        return yaml.load(text, Loader=_PlainLoader)
+    except _NOT_YAML as error:
+        words = " ".join(str(error).split())
+        raise UsageError(f"recipe {path}: not valid YAML: {words:.300}") from error
+
+
+def with_overrides(
+    recipe: Recipe, share: float | None, budgets: Mapping[str, float], recover: bool
+) -> Recipe:
+    """A recipe with what the command line says. Raises UsageError.
+
+    share: of weights to mask. budgets: values by name; take the place of the recipe's.
+    """
+
+    def changed() -> Recipe:
+        mask, prune = recipe.mask, recipe.prune
+        if share is not None:
+            mask = replace(mask or MaskStep(), share=share)
+        if budgets:
+            fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budgets}
+            prune = replace(prune, **fresh) if prune is not None else PruneStep(**fresh)
+        wanted = recipe.recover if recover else {}
+        return replace(recipe, mask=mask, prune=prune, recover=wanted)
+
+    return _checked(changed, "recipe")
+
+
+def _checked(make: Any, where: str) -> Recipe:
+    try:
+        recipe: Recipe = make()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from error
+    return recipe

@@ -1,0 +1,168 @@
+"""Sensitivity of channel groups: curves that are measured once and kept in `sensitivity.json`."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+
+from yolox.compress.calibration import CalibrationImages
+from yolox.compress.groups import ChannelGroup, Groups
+from yolox.compress.importance.curves import Curve, Damage, OutputLoss, measure_curve
+from yolox.compress.importance.reconstruction import RIDGE, reader_systems
+from yolox.compress.selection import average_precision
+from yolox.compress.workspace import Workspace
+from yolox.config import one_of
+from yolox.data.coco import CocoDataset, load_json
+from yolox.errors import DataError
+from yolox.files import file_hash, text_hash, write_json
+from yolox.models.network import Network
+
+METRICS = {  # as the outputs name them
+    "loss": "distance from the dense model's outputs",
+    "ap": "AP lost",
+    "error": "reconstruction error, shares of variance",
+}
+RATIOS = (0.125, 0.25, 0.5, 0.75)
+SOLVED_ON = 64  # images on which readers are solved anew, at least
+FILE = "sensitivity.json"
+
+Curves = dict[str, Curve]  # by group name
+
+
+@dataclass(frozen=True)
+class SensitivityStep:
+    """What is measured: `metric` at each of `ratios`, the shares of a group's units that leave.
+
+    metric: 'loss', the mean distance of predictions over `images` calibration images; 'ap', the
+        drop of AP on the validation images; 'error', what the readers cannot reconstruct, without
+        running.
+    Raises ValueError for values that cannot be.
+    """
+
+    metric: str = "loss"
+    ratios: tuple[float, ...] = RATIOS
+    images: int = 16
+
+    def __post_init__(self) -> None:
+        one_of("metric", self.metric, list(METRICS))
+        if not self.ratios:
+            raise ValueError("ratios: at least one is needed")
+        for before, ratio in zip((0.0, *self.ratios), self.ratios, strict=False):
+            if not 0.0 < ratio < 1.0:
+                raise ValueError(f"ratio {ratio:g} is not between 0 and 1")
+            if ratio <= before:
+                raise ValueError(f"ratios: {ratio:g} after {before:g} does not ascend")
+        if self.images < 1:
+            raise ValueError(f"images {self.images} is not positive")
+
+
+def measured_curves(
+    workspace: Workspace, model: Network, groups: Groups, step: SensitivityStep
+) -> Curves:
+    """The curve of each group, in the order of the groups.
+
+    What the output folder's `sensitivity.json` has of the same model, images and settings is taken
+    from there; the file is written after every group. model: of the job's checkpoint. Raises
+    DataError where images are missing.
+    """
+    store = CurveStore(workspace.job.out / FILE, curve_inputs(workspace, step))
+    missing = [group for group in groups.groups if group.name not in store.curves]
+    logger.info(
+        "sensitivity ({}): {} of {} groups to measure -> {}",
+        step.metric, len(missing), len(groups), store.path,
+    )  # fmt: skip
+    if missing:
+        images = workspace.images(max(step.images, SOLVED_ON))
+        probe = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        systems = reader_systems(probe, Groups(tuple(missing), groups.trace), images)
+        damage_of = _damage(workspace, probe, groups, step, images)
+        for number, group in enumerate(missing, 1):
+            curve = measure_curve(probe, group, systems, step.ratios, damage_of(group))
+            store.add(group.name, curve)
+            logger.info(
+                "{}/{} {}: {}", number, len(missing), group.name,
+                " ".join(f"{loss:.4g}" for loss in curve.losses),
+            )  # fmt: skip
+    return {group.name: store.curves[group.name] for group in groups.groups}
+
+
+def _damage(
+    workspace: Workspace,
+    model: Network,
+    groups: Groups,
+    step: SensitivityStep,
+    images: CalibrationImages,
+) -> Callable[[ChannelGroup], Damage | None]:
+    """What measures the model while a group lacks units."""
+    if step.metric == "loss":
+        return OutputLoss(model, groups.trace, images.first(step.images), workspace.distance).of
+    if step.metric == "ap":
+        drop = _ap_drop(workspace, model)
+        return lambda group: drop
+    return lambda group: None
+
+
+def _ap_drop(workspace: Workspace, model: Network) -> Damage:
+    """By how much AP on the images that choose is below the dense model's: a fraction."""
+    dataset = _judging(workspace)
+    dense = average_precision(workspace, model, dataset)
+    return lambda: dense - average_precision(workspace, model, dataset)
+
+
+def _judging(workspace: Workspace) -> CocoDataset:
+    """The labelled images for the metric 'ap'. Raises DataError."""
+    return workspace.exp.get_select_dataset() or workspace.exp.get_eval_dataset()
+
+
+def curve_inputs(workspace: Workspace, step: SensitivityStep) -> dict[str, Any]:
+    """Everything that a curve depends on, but for the group. Raises DataError."""
+    exp = workspace.exp
+    given = {
+        "checkpoint": file_hash(workspace.job.ckpt),
+        "test_size": list(exp.test_size),
+        "images": workspace.calibration_hash(max(step.images, SOLVED_ON)),
+        "step": asdict(step) | {"ratios": list(step.ratios)},
+        "solved_on": SOLVED_ON,
+        "ridge": RIDGE,
+    }
+    if step.metric == "ap":
+        given |= {"validation": workspace.labelled_hash(_judging(workspace))}
+        given |= {"detections": asdict(exp.eval_spec())}
+    return given
+
+
+class CurveStore:
+    """The curves in a file. What belongs to other inputs, or is damaged, is dropped and said."""
+
+    def __init__(self, path: Path, inputs: dict[str, Any]):
+        self.path, self._inputs = path, inputs
+        self.curves: Curves = {}
+        if path.is_file():
+            try:
+                self.curves = self._read()
+            except (DataError, KeyError, TypeError, AttributeError) as error:
+                logger.warning("{} cannot be used ({}): measured anew", path, error)
+
+    def add(self, name: str, curve: Curve) -> None:
+        """Keep one more, in the file too."""
+        self.curves[name] = curve
+        write_json(self.path, {
+            "inputs_sha256": text_hash(self._inputs),
+            "inputs": self._inputs,
+            "groups": {name: asdict(curve) for name, curve in self.curves.items()},
+        }, indent=1)  # fmt: skip
+
+    def _read(self) -> Curves:
+        content = load_json(self.path)
+        if content["inputs_sha256"] != text_hash(self._inputs):
+            changed = [key for key, v in self._inputs.items() if content["inputs"].get(key) != v]
+            logger.warning("{}: other {}: measured anew", self.path, " and ".join(changed))
+            return {}
+        return {
+            name: Curve(found["size"], tuple(found["units"]), tuple(found["losses"]))
+            for name, found in content["groups"].items()
+        }

@@ -1,0 +1,266 @@
+"""One export from beginning to end: write the file, quantise it, compare it, put it in its place.
+
+The file is first written as `NAME.rejected` and gets its name when everything held; where it drifts
+from its source, it stays there to be looked at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+from torch import Tensor, nn
+
+from yolox.backends import Backend, ModelInfo, TorchBackend
+from yolox.config import EvalSpec
+from yolox.data.coco import CocoDataset
+from yolox.data.folder import find_images
+from yolox.engine.restore import restore
+from yolox.errors import DataError, ExportError, UsageError
+from yolox.eval.evaluate import evaluate_alone
+from yolox.eval.latency import latency_ms
+from yolox.eval.predict import ImageSource
+from yolox.exp import BaseExp
+from yolox.export.calibration import (
+    FEWEST,
+    calibration_images,
+    canvases,
+    drawn_images,
+)
+from yolox.export.fallback import QuantReport, quantise_to_floor
+from yolox.export.layer_damage import layer_damage
+from yolox.export.nms_graph import DECODED
+from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
+from yolox.export.open import Runtime, file_bytes, file_parts, model_info, open_file
+from yolox.export.parity import TOLERANCES, compare, require_ap, require_parity
+from yolox.export.quantize import Quantizer, convert_to_vino, make_quantizer
+from yolox.files import file_hash
+from yolox.models.fuse import fuse
+
+COMPARED_IMAGES = 8
+VINO = ".xml"
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Quantisation after training.
+
+    calibration: folder of images (None: the experiment's training images); images: how many.
+    max_drop: AP it may cost; None quantises everything and measures nothing.
+    """
+
+    calibration: str | None = None
+    images: int = 64
+    max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise ValueError(f"max_drop {self.max_drop} is not in 0..1")
+        if self.images < FEWEST:
+            raise ValueError(f"{self.images} calibration images are less than {FEWEST}")
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What to export, as what, and how to prove it.
+
+    target: .onnx, or .xml for OpenVINO's format. images: folder to compare outputs on (None: the
+    experiment's validation images). ap: whether AP is compared, too.
+    Raises UsageError for what does not go together.
+    """
+
+    ckpt: str
+    exp: BaseExp
+    target: Path
+    graph: GraphSpec
+    int8: Int8 | None = None
+    images: str | None = None
+    ap: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target.suffix not in (".onnx", VINO):
+            raise UsageError(f"{self.target} ends in neither .onnx nor {VINO}")
+        if self.target.suffix == VINO and (self.graph.nms or self.graph.half):
+            raise UsageError("NMS in the graph and fp16 are for .onnx files (OpenVINO reads those)")
+        if self.int8 and self.graph.half:
+            raise UsageError("int8 and fp16 exclude each other")
+
+    def eval_spec(self) -> EvalSpec:
+        """Thresholds of evaluations: those of the graph where it has some."""
+        return self.graph.nms or self.exp.eval_spec()
+
+
+@dataclass(frozen=True)
+class Source:
+    """The fused module, what it is, and the backend that files are compared with."""
+
+    model: nn.Module
+    info: ModelInfo
+    backend: Backend
+
+
+def export(job: ExportJob) -> dict[str, Any]:
+    """Do it. Returns what was measured; raises YoloxError, ExportError where the file drifts."""
+    restored = restore(job.ckpt, job.exp.detector_spec())
+    model = fuse(restored.model)
+    info = replace(model_info(restored), source_sha256=file_hash(job.ckpt))
+    source = Source(model, info, TorchBackend(model, info))
+    images = _comparison_images(job)
+    work = job.target.with_name(f"{job.target.stem}.rejected{job.target.suffix}")
+    work.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        facts = _quantised(job, job.int8, source, work) if job.int8 else _plain(job, source, work)
+        facts |= _proof(job, source, work, images)
+    except ExportError as error:
+        raise ExportError(f"{error}; the file is kept as {work}") from error
+    except BaseException:  # nothing drifted: nothing is kept
+        for part in file_parts(work):
+            part.unlink(missing_ok=True)
+        raise
+    for part in file_parts(work):
+        part.replace(job.target.with_suffix(part.suffix))
+    size = file_bytes(job.target)
+    logger.info("{:.2f} MB -> {}", size / 1e6, job.target)
+    stated = {"file": str(job.target), "opset": job.graph.opset, "bytes": size}
+    return {**stated, "sha256": file_hash(job.target), **facts}
+
+
+def _comparison_images(job: ExportJob) -> Tensor:
+    """Real images; without any, drawn ones, and a word about it."""
+    size = job.exp.test_size
+    if job.images:
+        return canvases(find_images(Path(job.images)), size, COMPARED_IMAGES)
+    try:
+        return canvases(job.exp.get_eval_dataset(), size, COMPARED_IMAGES)
+    except DataError as error:
+        if job.ap:
+            raise
+        logger.warning("outputs are compared on drawn images, not on real ones: {}", error)
+        return drawn_images(size, COMPARED_IMAGES)
+
+
+def _plain(job: ExportJob, source: Source, work: Path) -> dict[str, Any]:
+    content = to_onnx(source.model, source.info, job.graph)
+    if work.suffix == VINO:
+        convert_to_vino(content, job.graph.describe(source.info), work)
+    else:
+        save_onnx(content, work)
+    return {"precision": "fp16" if job.graph.half else "fp32"}
+
+
+def _quantised(job: ExportJob, int8: Int8, source: Source, work: Path) -> dict[str, Any]:
+    """Quantise, to the AP floor where one is given, and compare the speed with the float file."""
+    images = _calibration(job, int8)
+    graph = _without_nms(job.graph)
+    content, info = to_onnx(source.model, source.info, graph), graph.describe(source.info)
+    floating = work.with_name(f".{work.stem}.float.onnx")
+    try:
+        save_onnx(content, floating)
+        reference = open_file(floating, _runtime(work))
+        quantizer = make_quantizer(
+            work, content, info, images, job.graph.nms, job.graph.output_name
+        )
+        report = _searched(job, int8, source, (quantizer, reference), images, work)
+        speed = _speed(reference, open_file(work, _runtime(work)), images[:1])
+    finally:
+        floating.unlink(missing_ok=True)
+    facts = {"precision": "int8", "calibration_images": len(images), "max_drop": int8.max_drop}
+    return {**facts, **report.as_json(), **speed}
+
+
+def _without_nms(graph: GraphSpec) -> GraphSpec:
+    """The decoded graph that a suppression can be appended to."""
+    if graph.nms is None:
+        return graph
+    return replace(graph, nms=None, decode=True, output_name=DECODED)
+
+
+def _calibration(job: ExportJob, int8: Int8) -> Tensor:
+    source: ImageSource = (
+        find_images(Path(int8.calibration)) if int8.calibration else job.exp.get_dataset()
+    )
+    return calibration_images(source, job.exp.test_size, int8.images)
+
+
+def _searched(
+    job: ExportJob,
+    int8: Int8,
+    source: Source,
+    made: tuple[Quantizer, Backend],
+    images: Tensor,
+    work: Path,
+) -> QuantReport:
+    """Write the quantised file, with as many float layers as the floor asks for."""
+    quantizer, reference = made
+    if int8.max_drop is None:
+        logger.warning("without --max-drop the accuracy of an INT8 file is not checked")
+        quantizer.write(work, ())
+        return QuantReport(layers=len(quantizer.layers.members))
+    chosen = job.exp.get_select_dataset()
+    measure = _measure(job, chosen or job.exp.get_eval_dataset())
+    damage = layer_damage(source.model, images)
+    report = quantise_to_floor(
+        quantizer, damage, work, lambda path: measure(open_file(path, _runtime(path))),
+        measure(reference), int8.max_drop,
+    )  # fmt: skip
+    report.chosen_on = _chosen_on(chosen)
+    for line in report.lines():
+        logger.info(line)
+    return report
+
+
+def _chosen_on(chosen: CocoDataset | None) -> str:
+    """In words, on which images the number of float layers was chosen."""
+    if chosen is None:
+        return "the validation images, on which AP is reported, too (see select_ann, select_share)"
+    return f"{len(chosen)} images set aside for choosing, not the validation images (see --ap)"
+
+
+def _speed(reference: Backend, quantised: Backend, image: Tensor) -> dict[str, Any]:
+    """Latency of both in turns, at batch 1, and a word where INT8 does not pay."""
+    found = latency_ms({"float": reference, "int8": quantised}, image)
+    ratio = found["int8"] / found["float"]
+    logger.info(
+        "int8 {:.1f} ms, float {:.1f} ms on this machine: {} ({:.2f} of the float time)",
+        found["int8"], found["float"], "faster" if ratio < 1 else "NOT faster", ratio,
+    )  # fmt: skip
+    return {"latency_ms": found, "latency_ratio": ratio}
+
+
+def _proof(job: ExportJob, source: Source, work: Path, images: Tensor) -> dict[str, Any]:
+    """Compare the file with its source. Raises ExportError beyond the tolerance."""
+    exported = open_file(work, _runtime(work))
+    found = compare(source.backend, exported, images, job.eval_spec())
+    logger.info(
+        "{} images, {} points or detections: scores differ by {:.2g}, boxes by 1 - IoU = {:.2g}, "
+        "{:.2%} of detections have no counterpart",
+        found.images, found.compared, found.score, found.box, found.lost,
+    )  # fmt: skip
+    tolerance = TOLERANCES.get(exported.info.precision)  # int8 has a floor of AP instead
+    if tolerance is not None:
+        require_parity(found, tolerance)
+    facts: dict[str, Any] = {"parity": found.as_json()}
+    if job.ap:
+        measure = _measure(job, job.exp.get_eval_dataset())
+        before, after = measure(source.backend), measure(exported)
+        logger.info("AP {:.4f} -> {:.4f}", before, after)
+        if tolerance is not None:
+            require_ap(before, after, tolerance.ap)
+        facts |= {"ap_source": before, "ap_exported": after}
+    return facts
+
+
+def _measure(job: ExportJob, dataset: CocoDataset) -> Callable[[Backend], float]:
+    """AP of a backend on labelled images."""
+    exp = job.exp
+
+    def measure(backend: Backend) -> float:
+        options = replace(exp.predict_options(), eval_spec=job.eval_spec())
+        return evaluate_alone(backend, dataset, exp.test_size, options).metrics.AP
+
+    return measure
+
+
+def _runtime(path: Path) -> Runtime:
+    return Runtime("openvino" if path.suffix == VINO else "onnxruntime")
