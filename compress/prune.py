@@ -1,4 +1,4 @@
-"""The whole compression: `python compress/prune.py --ckpt best_ckpt.pth --recipe configs/half_params.yaml`."""
+"""The whole compression: `python compress/prune.py --ckpt best_ckpt.pth --recipe RECIPE`."""
 
 from yolox.cli.common import run
 from yolox.cli.compress import main

@@ -27,7 +27,7 @@ from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.trial import in_child, noticed_by, preload, run_tests
 from tests.mutants.walk import Mutant, mutants
 
-PACKAGES = ["yolox/families", "yolox/engine", "yolox/data", "yolox/eval", "compress"]
+PACKAGES = ["yolox/families", "yolox/engine", "yolox/data", "yolox/eval", "yolox/compress"]
 TESTS = ["tests/unit", "tests/property", "tests/golden", "tests/pipeline"]
 COPY = "YOLOX_MUTANTS_COPY"  # set in the process that works in the copy: names its parent folder
 MAP_SECONDS = 4 * 3600.0

@@ -146,8 +146,8 @@ def plan_for_latency(
 ) -> TimedPlan:
     """The plan whose measured time comes closest to the budget. The watch is closed.
 
-    Whether it is within `TOLERANCE` is the caller's question (`latency_miss`). Raises UsageError naming
-    the smallest time there is, where even that is too long.
+    Whether it is within `TOLERANCE` is the caller's question (`latency_miss`). Raises UsageError
+    naming the smallest time there is, where even that is too long.
     """
     with closing(watch):
         trials = _Measurements(planner, model, watch, step)

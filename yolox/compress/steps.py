@@ -65,7 +65,7 @@ class PruneStep:
     params, macs: the shares that may be left of the dense model's; where both are given, both hold.
     latency: the share of the dense model's time that may be left, measured on this device with
         `backend` at batch 1. latency_ms: milliseconds, measured likewise.
-    criterion: one of `yolox.compress.importance.channels`. ranking: how scores of different groups compare.
+    criterion: one of `importance/channels.py`. ranking: how scores of different groups compare.
         'global' as they are, 'layer' by their order within the group (the same share of each),
         'normalised' over the group's mean, 'per_cost' over what a unit saves of the budgets,
         'sensitivity' likewise, the geometric mean of the score and what the group's measured curve

@@ -1,8 +1,8 @@
 """Sensitivity of channel groups: what is lost against how many of a group's units are gone.
 
 One group at a time loses units, in the order of the criterion `output`; those that read it are
-solved anew in closed form (see `yolox.compress.importance.reconstruction`), so a point of a curve says what
-nothing in the layers next to the group can make good.
+solved anew in closed form (see `reconstruction.py`), so a point of a curve says what nothing in
+the layers next to the group can make good.
 """
 
 from collections.abc import Callable, Iterator, Sequence

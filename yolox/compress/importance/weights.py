@@ -21,8 +21,8 @@ from yolox.ops.precision import to_float64
 class CalibrationEvidence:
     """What calibration images show, looked at on demand; each by layer name.
 
-    layer_variances: variances of what layers read and answer. layer_importance: how much an error in a
-    layer's answers matters to the model's outputs.
+    layer_variances: variances of what layers read and put out. layer_importance: how much an
+    error in what a layer puts out matters to the model's outputs.
     """
 
     layer_variances: Callable[[], Mapping[str, LayerVariances]]

@@ -1,1 +1,1 @@
-"""The report of a compression: what is measured of every checkpoint, as a table, JSON and a page."""
+"""The report: what is measured of every checkpoint, as a table, JSON and a page."""
