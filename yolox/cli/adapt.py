@@ -1,6 +1,6 @@
 """Adaptation alone: `python compress/adapt.py --ckpt pruned.pth --dense dense.pth`.
 
-Fits what is left of a pruned or masked checkpoint to the answers of the dense one it was made from,
+Fits what is left of a pruned or masked checkpoint to the outputs of the dense one it was made from,
 without gradients and at the experiment's test_size, and writes `adapted.pth`: with
 `test_size "(320, 320)"` for a deployment at another size. `adapted.pth` remembers the size. Without
 --dense only --recalibrate is possible.
@@ -12,13 +12,13 @@ from pathlib import Path
 from loguru import logger
 
 from yolox.cli.arguments import real, whole
-from yolox.cli.compress import job_parser, named_job
-from yolox.compress.adapt import fitting, load_student
+from yolox.cli.compress import job_parser, named_task
+from yolox.compress.adapt import AdaptStage, load_student
+from yolox.compress.groups import find_groups
 from yolox.compress.least_squares import Student, adapt
-from yolox.compress.recipe import Recipe
-from yolox.compress.selection import Selector
-from yolox.compress.steps import AdaptStep, PruneStep
-from yolox.compress.workspace import Workspace, require_input_kept
+from yolox.compress.stage import require_input_kept
+from yolox.compress.steps import AdaptStep
+from yolox.compress.workspace import Workspace
 from yolox.errors import UsageError
 
 PROG = "compress/adapt.py"
@@ -41,27 +41,28 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse(argv)
     step = _step(args)
-    workspace = Workspace(named_job(args, Recipe(prune=PruneStep(params=0.5), adapt=step)))
-    path = Path(args.ckpt)
+    task = named_task(args)
+    workspace, path = Workspace.of(task), Path(args.ckpt)
     for given in filter(None, (path, args.dense)):
-        require_input_kept(given, workspace.job.out, ["adapt"])
+        require_input_kept(given, workspace.out, [AdaptStage()])
     if args.dense:
-        content, student = load_student(workspace, path, Path(args.dense))
+        (content, _, info), student = load_student(workspace, path, Path(args.dense))
     else:
-        content, model = workspace.load(path)
+        content, model, info = workspace.load(path)
         student = Student(model, model, {}, content.get("masks", {}))
-    trace, images = fitting(workspace, student, step)
-    found = adapt(student, trace, images, step)
+    size_hw, device = task.exp.test_size, workspace.device
+    images = task.images(step.images).open(device) if step.needs_images else None
+    found = adapt(student, find_groups(student.dense, size_hw).trace, images, step)
     if not found:
         raise UsageError(f"{PROG}: {path} has all channels of {args.dense}: nothing to fold")
-    content["exp"] = {**content["exp"], "options": workspace.exp.options()}
+    content["exp"] = {**content["exp"], "options": task.exp.options()}
     *_, (last, adapted) = found.items()
-    judge = Selector(workspace, student.dense, images if args.dense else None)
-    choice = judge.best({"before": student.model, **found})
-    if choice.name != last:
-        logger.warning("{} is better than what was asked for: {}", choice.name, choice.measure)
+    rule = task.selection_rule(step.images if args.dense and step.needs_images else None)
+    kept = rule.select({"before": student.model, **found}, student.dense, info, device)
+    if kept.name != last:
+        logger.warning("{} is better than what was asked for: {}", kept.name, kept.measure)
     target = workspace.save("adapted.pth", content, adapted, student.masks, content.get("channels"))
-    logger.info("{} at {} x {} -> {}", ", ".join(found), *workspace.exp.test_size, target)
+    logger.info("{} at {} x {} -> {}", ", ".join(found), *size_hw, target)
     return 0
 
 

@@ -6,17 +6,20 @@ with a table of every stage. A run that was interrupted goes on where it stopped
 the one that made the checkpoint; trailing KEY VALUE pairs set its options.
 """
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from loguru import logger
 
 from yolox.backends import BACKENDS
 from yolox.cli.arguments import Parser, real, require_writable_folder, whole
 from yolox.cli.common import add_experiment, load_experiment
+from yolox.compress.job import CompressionJob, CompressionTask
 from yolox.compress.recipe import Recipe, half_the_model, load_recipe, with_overrides
-from yolox.compress.run import compress
+from yolox.compress.run import NAMES, compress
 from yolox.compress.steps import BUDGETS, MaskStep
-from yolox.compress.workspace import STAGES, Job
 from yolox.engine.launch import pick_device
 from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
@@ -28,13 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = job_parser("yolox compress", str(__doc__))
     parser.add_argument("--recipe", help="YAML file (configs/*.yaml)")
-    parser.add_argument("--share", type=real(0, 1), help="mask this share of weights")
+    add_nonzero(parser)
     for key in BUDGETS:
-        what = "milliseconds" if key == "latency_ms" else "share of dense that may be left"
+        what = "milliseconds" if key == "latency_ms" else "the dense model's share that may be left"
         parser.add_argument(f"--{key.replace('_', '-')}", type=real(), help=f"budget: {what}")
-    parser.add_argument("--until", default=STAGES[-1], choices=STAGES, help="last stage to run")
+    parser.add_argument("--until", default=NAMES[-1], choices=NAMES, help="last stage to run")
     parser.add_argument(
-        "--from", dest="start", choices=STAGES, help="do this stage and the later ones anew"
+        "--from", dest="start", choices=NAMES, help="do this stage and the later ones anew"
     )
     parser.add_argument(
         "--control",
@@ -56,23 +59,41 @@ def main(argv: list[str] | None = None) -> int:
         help="random parts of the images, for AP's intervals (0: none)",
     )  # fmt: skip
     args = parser.parse(argv)
-    recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(args)
-    recipe = with_overrides(recipe, args.share, _budgets(args), not args.no_recover)
-    job = named_job(args, recipe)
+    share = masked_share(args)
+    recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(share, _budgets(args))
+    recipe = with_overrides(recipe, share, _budgets(args), not args.no_recover)
+    task = named_task(args)
     precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
-    compress(
-        replace(
-            job,
-            options=replace(job.options, batch_size=args.batch_size, precision=precision),
-            until=args.until,
-            start=args.start,
-            evaluated=not args.no_eval,
-            backends=_backends(args.backends),
-            resamples=args.resamples,
-            control=args.control,
-        )
+    options = replace(task.options, batch_size=args.batch_size, precision=precision)
+    task = replace(task, options=options, evaluated=not args.no_eval)
+    job = job_of(
+        task,
+        recipe,
+        until=args.until,
+        start=args.start,
+        backends=_backends(args.backends),
+        resamples=args.resamples,
+        control=args.control,
     )
+    compress(job)
     return 0
+
+
+def add_nonzero(parser: ArgumentParser) -> None:
+    """The share of weights that masks leave, and its old spelling."""
+    nonzero = parser.add_mutually_exclusive_group()
+    nonzero.add_argument(
+        "--nonzero", type=real(0, 1), help="share of weights that masks leave (0.51 masks 49 %%)"
+    )
+    nonzero.add_argument("--share", type=real(0, 1), help="deprecated: 1 - NONZERO")
+
+
+def masked_share(args: Namespace) -> float | None:
+    """The share of weights to mask, None where none was named."""
+    if args.share is not None:
+        logger.warning("--share is deprecated: use --nonzero {:g}", 1 - args.share)
+        return float(args.share)
+    return None if args.nonzero is None else round(1 - args.nonzero, 12)
 
 
 def job_parser(prog: str, description: str) -> Parser:
@@ -88,17 +109,27 @@ def job_parser(prog: str, description: str) -> Parser:
     return parser
 
 
-def named_job(args: Namespace, recipe: Recipe) -> Job:
-    """The job that `job_parser`'s arguments name."""
+def named_task(args: Namespace) -> CompressionTask:
+    """The task that `job_parser`'s arguments name."""
     exp = load_experiment(args, args.ckpt)
     require_writable_folder("--out", args.out)
-    options = RunOptions(device=pick_device(args.device))
-    return Job(args.ckpt, exp, recipe, Path(args.out), options, calibration=args.calibration)
+    return CompressionTask(
+        ckpt=args.ckpt,
+        exp=exp,
+        out=Path(args.out),
+        options=RunOptions(device=pick_device(args.device)),
+        calibration=args.calibration,
+    )
 
 
-def _without_recipe(args: Namespace) -> Recipe:
-    """Only masks where only --share is given, else half of the parameters, or what is named."""
-    if args.share is not None and not _budgets(args):
+def job_of(task: CompressionTask, recipe: Recipe, **how: Any) -> CompressionJob:
+    """The job of a task and a recipe. how: fields of the job alone."""
+    return CompressionJob(**vars(task), recipe=recipe, **how)
+
+
+def _without_recipe(share: float | None, budgets: dict[str, float]) -> Recipe:
+    """Only masks where only their share is given, else half of the parameters, or what is named."""
+    if share is not None and not budgets:
         return Recipe(mask=MaskStep())
     return half_the_model()
 

@@ -1,13 +1,10 @@
-"""Masks alone: `python compress/mask.py --ckpt best_ckpt.pth --share 0.49` writes `mask.pth`.
+"""Masks alone: `python compress/mask.py --ckpt best_ckpt.pth --nonzero 0.51` writes `mask.pth`.
 
 That is the checkpoint with masked weights and its masks, to be tuned (`tools/train.py -c`), merged
 (`compress/merge.py`) or pruned.
 """
 
-from dataclasses import replace
-
-from yolox.cli.arguments import real
-from yolox.cli.compress import job_parser, named_job
+from yolox.cli.compress import add_nonzero, job_of, job_parser, masked_share, named_task
 from yolox.compress.importance.weights import CRITERIA
 from yolox.compress.recipe import Recipe
 from yolox.compress.run import compress
@@ -18,7 +15,7 @@ from yolox.errors import UsageError
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     parser = job_parser("compress/mask.py", str(__doc__))
-    parser.add_argument("--share", type=real(0, 1), default=SHARE, help="share of weights left out")
+    add_nonzero(parser)
     parser.add_argument("--criterion", default=MaskStep.criterion, help=", ".join(CRITERIA))
     parser.add_argument("--pattern", default="none", help=", ".join(PATTERNS))
     parser.add_argument(
@@ -27,8 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse(argv)
     try:
         exclude = None if args.exclude is None else tuple(args.exclude)
-        step = MaskStep(args.share, args.criterion, exclude, args.pattern)
+        share = masked_share(args)
+        share = SHARE if share is None else share
+        step = MaskStep(share, args.criterion, exclude, args.pattern)
     except ValueError as error:
         raise UsageError(f"compress/mask.py: {error}") from error
-    compress(replace(named_job(args, Recipe(mask=step)), until="mask"))
+    compress(job_of(named_task(args), Recipe(mask=step), until="mask"))
     return 0

@@ -14,6 +14,7 @@ from yolox.compress.merge import merge
 from yolox.compress.steps import VALUE_TYPES, Storage
 from yolox.compress.workspace import load_trainable
 from yolox.engine import checkpoint
+from yolox.errors import UsageError
 from yolox.exp import get_exp
 from yolox.families import DetectorSpec
 from yolox.ops.sparse import ENCODINGS
@@ -28,13 +29,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", default="YOLOX_outputs/compress", help="folder for merged.pth")
     add_architecture(parser)
     args = parser.parse(argv)
+    try:
+        storage = Storage(args.encoding, args.values)
+    except ValueError as error:
+        raise UsageError(f"compress/merge.py: {error}") from error
     require_writable_folder("--out", args.out)
-    content, model = load_trainable(args.ckpt, named_architecture(args))
+    content, model, _ = load_trainable(args.ckpt, named_architecture(args))
     if not content.get("masks"):
         logger.warning(
             "checkpoint {} has no masks: only what is zero already is left out", args.ckpt
         )
-    merged = merge(content, model, Storage(args.encoding, args.values))
+    merged = merge(content, model, storage)
     target = Path(args.out) / "merged.pth"
     checkpoint.save(target, merged)
     logger.info(

@@ -3,8 +3,8 @@
 import sys
 
 from yolox.cli.arguments import Parser, path
-from yolox.compress.report.measure import Stage
-from yolox.compress.report.table import stage_table
+from yolox.compress.report.measure import ReportRow
+from yolox.compress.report.table import report_table
 from yolox.data.coco import load_json
 from yolox.errors import DataError, UsageError
 from yolox.values import check_value
@@ -20,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_value("stages", rows, list)
         check_value("chosen_on", chosen_on, str | None)
-        stages = [Stage.from_json(row, f"stages[{n}]") for n, row in enumerate(rows or [])]
+        found = [ReportRow.from_json(row, f"stages[{n}]") for n, row in enumerate(rows or [])]
     except UsageError as error:
         raise DataError(f"{args.report} is not a compression report: {error}") from error
-    sys.stdout.write(stage_table(stages, chosen_on) + "\n")
+    sys.stdout.write(report_table(found, chosen_on) + "\n")
     return 0

@@ -10,12 +10,16 @@ from pathlib import Path
 from loguru import logger
 
 from yolox.cli.arguments import real, whole
-from yolox.cli.compress import job_parser, named_job
-from yolox.compress.groups import find_groups
+from yolox.cli.compress import job_parser, named_task
+from yolox.compress.groups import find_groups, warn_of_unused
 from yolox.compress.heatmap import sensitivity_table, write_csv, write_heatmap
-from yolox.compress.recipe import Recipe
-from yolox.compress.sensitivity import METRICS, RATIOS, SensitivityStep, measured_curves
-from yolox.compress.steps import PruneStep
+from yolox.compress.sensitivity import (
+    METRICS,
+    RATIOS,
+    SensitivityInputs,
+    SensitivityStep,
+    measured_curves,
+)
 from yolox.compress.workspace import Workspace
 from yolox.errors import UsageError
 
@@ -40,12 +44,13 @@ def main(argv: list[str] | None = None) -> int:
         step = SensitivityStep(args.metric, tuple(sorted(args.ratios)), args.images)
     except ValueError as error:
         raise UsageError(f"compress/sensitivity.py: {error}") from error
-    prune = PruneStep(params=0.5, ranking="sensitivity", exclude=tuple(args.exclude))
-    workspace = Workspace(named_job(args, Recipe(prune=prune)))
-    _, model = workspace.load(Path(workspace.job.ckpt))
-    groups = find_groups(model, workspace.exp.test_size, args.exclude)
-    curves = measured_curves(workspace, model, groups, step)
-    out = workspace.job.out
+    task = named_task(args)
+    workspace, ckpt = Workspace.of(task), Path(args.ckpt)
+    dense = workspace.load(ckpt)
+    groups = find_groups(dense.model, task.exp.test_size, args.exclude)
+    warn_of_unused(args.exclude, groups.trace.layers)
+    curves = measured_curves(SensitivityInputs.of(task, ckpt, step), dense, groups, workspace)
+    out = workspace.out
     write_csv(out / "sensitivity.csv", curves, step.ratios)
     write_heatmap(out / "sensitivity.png", curves, step.ratios, METRICS[step.metric])
     logger.info("{}\n{}", METRICS[step.metric], sensitivity_table(curves, step.ratios))

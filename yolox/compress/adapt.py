@@ -1,20 +1,25 @@
-"""A smaller checkpoint beside the dense one that it was made from."""
+"""The adapt stage: what is left of a model is fitted to the dense one that it was made from."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from yolox.compress.calibration import CalibrationImages
+from yolox.compress.calibration import ImageSet
 from yolox.compress.groups import find_groups
-from yolox.compress.least_squares import Student
+from yolox.compress.job import CompressionJob
+from yolox.compress.least_squares import Student, adapt
+from yolox.compress.mask import MaskDrawing
+from yolox.compress.selection import Selection, SelectionRule
+from yolox.compress.stage import DENSE, Artefact, Artefacts, Source, Stage
 from yolox.compress.steps import AdaptStep
-from yolox.compress.workspace import Workspace
+from yolox.compress.workspace import Loaded, Workspace
+from yolox.engine.masks import apply_masks
 from yolox.errors import ModelError
 from yolox.models.channels import cut_channels, relative_channels
-from yolox.models.graph import Trace
 from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
@@ -23,15 +28,14 @@ from yolox.ops.precision import to_float64
 LEAST_ALIKE = 0.1
 
 
-def load_student(
-    workspace: Workspace, path: Path, dense_path: Path
-) -> tuple[dict[str, Any], Student]:
+def load_student(workspace: Workspace, path: Path, dense_path: Path) -> tuple[Loaded, Student]:
     """A pruned or masked checkpoint and its model, with the dense one.
 
     Raises ModelError naming both files where the one was not made from the other.
     """
-    before, dense = workspace.load(dense_path)
-    after, model = workspace.load(path)
+    before, dense, _ = workspace.load(dense_path)
+    loaded = workspace.load(path)
+    after, model, _ = loaded
     where = f"checkpoint {path} was not made from {dense_path}"
     if before["spec"] != after["spec"]:
         raise ModelError(f"{where}: they are of different architectures")
@@ -40,18 +44,7 @@ def load_student(
         _require_alike(cut_channels(dense, channels), model)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
-    return after, Student(model, dense, channels, after.get("masks", {}))
-
-
-def fitting(
-    workspace: Workspace, student: Student, step: AdaptStep
-) -> tuple[Trace, CalibrationImages | None]:
-    """What an adaptation needs beside the student: the dense model's trace, and images or none.
-
-    Raises DataError where there are no images.
-    """
-    images = workspace.images(step.images) if step.needs_images else None
-    return find_groups(student.dense, workspace.exp.test_size).trace, images
+    return loaded, Student(model, dense, channels, after.get("masks", {}))
 
 
 def _require_alike(cut: Network, model: Network) -> None:
@@ -70,3 +63,82 @@ def _require_alike(cut: Network, model: Network) -> None:
     both, first, second = products.tolist()
     if both < LEAST_ALIKE * (first * second) ** 0.5:
         raise ModelError("their weights have nothing in common")
+
+
+@dataclass(frozen=True)
+class AdaptInputs:
+    """What the adapt stage is given. masks: how they are drawn anew for what is left."""
+
+    source: Source
+    dense: Path
+    step: AdaptStep
+    test_size: tuple[int, int]
+    images: ImageSet | None
+    masks: MaskDrawing | None
+    rule: SelectionRule
+
+
+class AdaptStage(Stage):
+    """Fit what is left to the dense model's outputs; a part that makes it worse is not kept."""
+
+    name = "adapt"
+    writes = ("adapted.pth", "parts")
+
+    def is_asked(self, job: CompressionJob) -> bool:
+        """Unless the recipe says that nothing is fitted."""
+        return job.recipe.adapt is not None
+
+    def given(self, job: CompressionJob, found: Artefacts) -> AdaptInputs:
+        """Both checkpoints, the images, and how the best part is found."""
+        step = job.recipe.adapt
+        assert step is not None
+        name = "pruned" if "pruned" in found else "masked"
+        count = step.images if step.needs_images else None
+        return AdaptInputs(
+            Source(name, found[name].path),
+            found[DENSE].path,
+            step,
+            job.exp.test_size,
+            job.images(count) if count is not None else None,
+            MaskDrawing.of(job) if name == "pruned" else None,
+            job.selection_rule(count),
+        )
+
+    def run(
+        self, given: AdaptInputs, workspace: Workspace, interrupted: bool
+    ) -> dict[str, Artefact]:
+        """Writes `adapted.pth`, and the parts that were not kept to the folder `parts`."""
+        (smaller, _, info), student = load_student(workspace, given.source.path, given.dense)
+        trace = find_groups(student.dense, given.test_size).trace
+        device, start = workspace.device, given.source.name
+        images = given.images.open(device) if given.images is not None else None
+        masks = student.masks
+
+        def best(candidates: Mapping[str, Network]) -> Selection:
+            return given.rule.select(candidates, student.dense, info, device)
+
+        first = given.step if given.masks is None else replace(given.step, recalibrate=False)
+        parts = {start: student.model, **adapt(student, trace, images, first)}
+        kept = best(parts)
+        adapted_from = kept.name  # what masks are drawn for; without masks: see below
+        if given.masks is not None:  # the share holds for what is left
+            last = copy.deepcopy(kept.model)
+            masks = given.masks.draw(last, student.masks, device)
+            apply_masks(last, masks)
+            masked = replace(student, model=last, masks=masks)
+            refitted = adapt(masked, trace, images, replace(given.step, fold=False))
+            kept = best({"masked": last, **refitted})
+        channels, former = smaller.get("channels"), smaller.get("masks", {})
+        written: dict[str, Artefact] = {}
+        parent = start
+        for name, part in parts.items():
+            if name == start:
+                continue
+            if part is kept.model:
+                adapted_from, parent = parent, "adapted"
+                continue
+            path = workspace.save(f"parts/{name}.pth", smaller, part, former, channels)
+            written[name] = Artefact(path, parent)
+            parent = name
+        target = workspace.save("adapted.pth", smaller, kept.model, masks, channels, kept.as_json())
+        return {**written, "adapted": Artefact(target, adapted_from)}

@@ -1,16 +1,22 @@
 """Calibration images: canvases as the model will see them, no labels, kept on the disk."""
 
+import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from loguru import logger
 from torch import Tensor
 
+from yolox.compress.fingerprint import Fingerprints
+from yolox.data.coco import CocoDataset
+from yolox.data.folder import ImageFolder
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
-from yolox.export.calibration import FEWEST, some_canvases
-from yolox.files import TemporaryFolder
+from yolox.export.calibration import FEWEST, chosen_images, some_canvases
+from yolox.files import TemporaryFolder, file_hash
 
 BATCH = 8
 
@@ -53,7 +59,42 @@ class CalibrationImages:
 
     def first(self, count: int) -> "CalibrationImages":
         """The first of them only, sharing the file."""
-        part = object.__new__(CalibrationImages)
-        part.__dict__.update(self.__dict__)
+        part = copy.copy(self)
         part._count = min(count, self._count)
         return part
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """At most `count` images of a source at `size_hw` pixels, not read yet."""
+
+    source: ImageFolder | CocoDataset
+    size_hw: tuple[int, int]
+    count: int
+
+    def open(self, device: torch.device) -> CalibrationImages:
+        """The images. Raises DataError like `CalibrationImages`."""
+        return CalibrationImages(self.source, self.size_hw, self.count, device)
+
+    def fingerprint(self, fingerprints: Fingerprints) -> Any:
+        """The content of the images that are used, and their size."""
+        paths = self.source.paths
+        used = chosen_images(len(paths), self.count)
+        return [fingerprints.contents(paths[index] for index in used), list(self.size_hw)]
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labelled images, or some of them by their numbers."""
+
+    dataset: CocoDataset
+    used: tuple[int, ...] | None = None
+
+    def fingerprint(self, fingerprints: Fingerprints) -> Any:
+        """The content of the labels, and of the images that are used."""
+        paths = self.dataset.paths
+        images = paths if self.used is None else [paths[index] for index in self.used]
+        return {
+            "labels": file_hash(self.dataset.json_path),
+            "images": fingerprints.contents(images),
+        }

@@ -1,7 +1,7 @@
 """What was done already: a run that was interrupted goes on where it stopped.
 
-`stages.json` beside the artefacts notes, for each stage, a hash of everything that went into it and
-the hashes of what came out. A stage is done again when either has changed.
+`stages.json` beside the artefacts notes, for each stage, a hash of each thing that went into it and
+the hashes of what came out. A stage is done again when any of them has changed.
 """
 
 import time
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from loguru import logger
 
+from yolox.compress.stage import Artefact
 from yolox.data.coco import load_json
 from yolox.engine.log import peak_memory_mb
 from yolox.errors import DataError
@@ -19,7 +20,7 @@ from yolox.files import file_hash, text_hash, write_json
 
 CPU = torch.device("cpu")
 
-Files = dict[str, Path]  # what a stage wrote, by the name of the report's row or the artefact
+Written = dict[str, Artefact]
 
 
 class Ledger:
@@ -38,34 +39,35 @@ class Ledger:
                 logger.warning("{} ({!r}): all stages are done anew", self._path, error)
         self._taken: list[str] = []
 
-    def run(self, name: str, inputs: Mapping[str, Any], work: Callable[[bool], Files]) -> Files:
+    def run(self, name: str, given: Mapping[str, Any], work: Callable[[bool], Written]) -> Written:
         """Do a stage, or take what it wrote before.
 
-        work(begun) does it; begun: it was started before with the same inputs and not finished.
+        given: what its result depends on, as fingerprints by name. work(interrupted) does it;
+        interrupted: it was begun before with the same `given` and not finished.
         """
-        given = text_hash(dict(inputs))
+        inputs = {key: text_hash({key: value}) for key, value in given.items()}
         self._taken.append(name)
         noted = self._notes.get(name, {})
-        if name not in self._again and noted.get("inputs") == given:
+        same = noted.get("inputs") == inputs
+        if noted and not same:
+            logger.info("{}: other {}", name, _changed(noted, inputs))
+        again = name in self._again
+        if same and not again:
             kept = self._unchanged(noted)
             if kept is not None:
                 logger.info("{}: done before, kept", name)
                 return kept
-        begun = noted.get("inputs") == given and "files" not in noted
-        self._note(name, {"inputs": given})
+        self._note(name, {"inputs": inputs})
         logger.info("{}: begins", name)
         start = time.perf_counter()
-        files = work(begun and name not in self._again)
+        written = work(same and "files" not in noted and not again)
         self._note(name, {
-            "inputs": given,
-            "files": {
-                key: {"path": str(path.relative_to(self._folder)), "sha256": file_hash(path)}
-                for key, path in files.items()
-            },
+            "inputs": inputs,
+            "files": {key: self._entry(artefact) for key, artefact in written.items()},
             "seconds": round(time.perf_counter() - start, 2),
             "peak_mb_so_far": round(peak_memory_mb(CPU), 1),
         })  # fmt: skip
-        return files
+        return written
 
     def notes(self) -> dict[str, Any]:
         """What is noted of this run's stages.
@@ -78,18 +80,30 @@ class Ledger:
         self._notes[name] = note
         write_json(self._path, self._notes, indent=2)
 
-    def _unchanged(self, noted: Mapping[str, Any]) -> Files | None:
-        """The files of a finished stage, where all are as they were written."""
+    def _entry(self, artefact: Artefact) -> dict[str, Any]:
+        path = str(artefact.path.relative_to(self._folder))
+        return {"path": path, "sha256": file_hash(artefact.path), "made_from": artefact.made_from}
+
+    def _unchanged(self, noted: Mapping[str, Any]) -> Written | None:
+        """What a finished stage wrote, where all files are as they were written."""
         if "files" not in noted:
             return None
-        files = {}
+        written = {}
         for key, entry in noted["files"].items():
             path = self._folder / entry["path"]
             if not path.is_file() or file_hash(path) != entry["sha256"]:
                 logger.warning("{} is gone or was changed", path)
                 return None
-            files[key] = path
-        return files
+            written[key] = Artefact(path, entry["made_from"])
+        return written
+
+
+def _changed(noted: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """The names of what changed; all of them where the notes are another version's."""
+    former = noted.get("inputs")
+    known = former if isinstance(former, dict) else {}
+    keys = [key for key in {**known, **inputs} if known.get(key) != inputs.get(key)]
+    return " and ".join(keys)
 
 
 def _sound(notes: Any) -> dict[str, Any]:
@@ -99,6 +113,6 @@ def _sound(notes: Any) -> dict[str, Any]:
     """
     for note in notes.values():
         for file in note.get("files", {}).values():
-            if not {"path", "sha256"} <= set(file):
-                raise KeyError("path or sha256")
+            if missing := {"path", "sha256", "made_from"} - set(file):
+                raise KeyError(min(missing))
     return dict(notes)

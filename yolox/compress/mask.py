@@ -7,12 +7,14 @@ in matrix products; for convolutions no runtime of this toolkit uses them.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from loguru import logger
 from torch import Tensor
 
-from yolox.compress.calibration import CalibrationImages
+from yolox.compress.calibration import CalibrationImages, ImageSet
 from yolox.compress.groups import warn_of_unused
 from yolox.compress.importance.weights import (
     CRITERIA,
@@ -21,8 +23,13 @@ from yolox.compress.importance.weights import (
     Criterion,
     layer_importance,
 )
+from yolox.compress.job import CompressionJob
 from yolox.compress.layer_statistics import layer_variances
+from yolox.compress.selection import OutputDistance
+from yolox.compress.stage import DENSE, Artefact, Artefacts, Stage
 from yolox.compress.steps import MaskStep
+from yolox.compress.workspace import Workspace
+from yolox.engine.masks import apply_masks, within
 from yolox.errors import ModelError
 from yolox.families.base import Distance
 from yolox.models.channels import CONVOLUTIONS
@@ -127,3 +134,63 @@ def two_of_four(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def kept_share(masks: Mapping[str, Tensor]) -> float:
     """Kept weights over all masked weights."""
     return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+
+
+@dataclass(frozen=True)
+class MaskDrawing:
+    """How masks are drawn: the step, and what its criterion looks at."""
+
+    step: MaskStep
+    images: ImageSet | None
+    distance: OutputDistance
+
+    @classmethod
+    def of(cls, job: CompressionJob) -> "MaskDrawing | None":
+        """As a job's recipe says, None where it masks nothing. Raises DataError."""
+        step = job.recipe.mask
+        if step is None:
+            return None
+        return cls(step, job.images(step.images) if step.needs_images else None, job.distance)
+
+    def draw(
+        self, model: Network, former: Mapping[str, Tensor], device: torch.device
+    ) -> dict[str, Tensor]:
+        """Masks for a model that had `former` ones: what was left out stays out."""
+        images = self.images.open(device) if self.images is not None else None
+        return within(draw_masks(model, self.step, images, self.distance.of), former)
+
+
+@dataclass(frozen=True)
+class MaskInputs:
+    """What the mask stage is given."""
+
+    dense: Path
+    drawing: MaskDrawing
+
+
+class MaskStage(Stage):
+    """Draw the weight masks of the dense model."""
+
+    name = "mask"
+    writes = ("mask.pth",)
+
+    def is_asked(self, job: CompressionJob) -> bool:
+        """Where the recipe has `mask`."""
+        return job.recipe.mask is not None
+
+    def given(self, job: CompressionJob, found: Artefacts) -> MaskInputs:
+        """The dense checkpoint and how masks are drawn."""
+        drawing = MaskDrawing.of(job)
+        assert drawing is not None
+        return MaskInputs(found[DENSE].path, drawing)
+
+    def run(
+        self, given: MaskInputs, workspace: Workspace, interrupted: bool
+    ) -> dict[str, Artefact]:
+        """Writes `mask.pth`: the checkpoint with masked weights, and the masks."""
+        content, model, _ = workspace.load(given.dense)
+        masks = given.drawing.draw(model, content.get("masks", {}), workspace.device)
+        apply_masks(model, masks)
+        logger.info("{:.1%} of the weights of {} layers kept", kept_share(masks), len(masks))
+        path = workspace.save("mask.pth", content, model, masks, content.get("channels"))
+        return {"masked": Artefact(path, DENSE)}

@@ -1,13 +1,15 @@
 """The plan stage: which channels stay."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from loguru import logger
 from torch import Tensor
 
+from yolox.compress.calibration import ImageSet
 from yolox.compress.cost import Cost, CostModel
 from yolox.compress.groups import (
     Groups,
@@ -18,19 +20,17 @@ from yolox.compress.groups import (
     warn_of_unused,
 )
 from yolox.compress.importance.channels import CHANNEL_CRITERIA, Evidence, Scores
-from yolox.compress.importance.gradients import loss_gradients
+from yolox.compress.importance.gradients import TrainingLoss
+from yolox.compress.job import CompressionJob
 from yolox.compress.latency import Stopwatch, latency_miss, plan_for_latency
 from yolox.compress.least_squares import Student, least_squares
-from yolox.compress.ledger import Files
 from yolox.compress.planner import Plan, Planner, require_reachable
-from yolox.compress.sensitivity import Curves, SensitivityStep, measured_curves
+from yolox.compress.sensitivity import Curves, SensitivityInputs, SensitivityStep, measured_curves
+from yolox.compress.stage import DENSE, PLAN, Artefact, Artefacts, Stage
 from yolox.compress.steps import PruneStep
-from yolox.compress.workspace import DENSE, PLAN, Workspace
-from yolox.data.coco import load_json
+from yolox.compress.workspace import Loaded, Workspace
 from yolox.engine import checkpoint
-from yolox.engine.restore import restore_content
-from yolox.errors import UsageError, YoloxError
-from yolox.export.open import model_info
+from yolox.errors import YoloxError
 from yolox.files import write_json
 from yolox.models.channels import compose, cut_channels, cut_masks
 from yolox.models.network import Network
@@ -40,60 +40,143 @@ LARGEST_SHARE = 1 - 1e-9  # a budget is less than all
 Masks = Mapping[str, Tensor]
 
 
-def plan_stage(workspace: Workspace, files: Files, begun: bool) -> Files:
-    """Choose the channels. Raises YoloxError where a latency budget was not met."""
-    step = workspace.recipe.prune
-    assert step is not None
-    content, model = workspace.load(files[DENSE])
-    masked = checkpoint.read(files["masked"]) if "masked" in files else content
-    masks = masked.get("masks", {})
-    groups = find_groups(model, workspace.exp.test_size, step.exclude)
-    warn_of_unused(step.exclude, groups.trace.layers)
-    facts: dict[str, float] = {}
-    failure = ""
-    if step.is_latency:
-        curves = _curves(workspace, model, groups)
-        planner = Planner(groups, _scores(workspace, model, groups, masks), step, curves)
-        info = model_info(restore_content(content, files[DENSE]))
-        device, size_hw = workspace.job.options.device, workspace.exp.test_size
-        timed = plan_for_latency(
-            planner, model, Stopwatch(model, info, step, size_hw, device), step
+@dataclass(frozen=True)
+class PlanInputs:
+    """What the plan stage is given.
+
+    masked: the checkpoint of the mask stage, for the criterion `mask`. images, loss and curves:
+    where the step needs them. timed_on: device and number of threads, for a budget in time.
+    """
+
+    dense: Path
+    masked: Path | None
+    step: PruneStep
+    test_size: tuple[int, int]
+    images: ImageSet | None
+    loss: TrainingLoss | None
+    curves: SensitivityInputs | None
+    seed: int
+    timed_on: tuple[torch.device, int] | None
+
+
+class PlanStage(Stage):
+    """Choose the channels that stay, for a budget."""
+
+    name = "plan"
+    writes = ("plan.json",)
+
+    def is_asked(self, job: CompressionJob) -> bool:
+        """Where the recipe has `prune`."""
+        return job.recipe.prune is not None
+
+    def given(self, job: CompressionJob, found: Artefacts) -> PlanInputs:
+        """The checkpoints, and what the criterion and the ranking look at."""
+        step, dense = job.recipe.prune, found[DENSE].path
+        assert step is not None
+        by_curves = step.ranking == "sensitivity"
+        threads = torch.get_num_threads()
+        return PlanInputs(
+            dense=dense,
+            masked=found["masked"].path if "masked" in found else None,
+            step=step,
+            test_size=job.exp.test_size,
+            images=job.images(step.images) if step.needs_images else None,
+            loss=TrainingLoss(job.exp, step.images) if step.needs_gradients else None,
+            curves=SensitivityInputs.of(job, dense, SensitivityStep()) if by_curves else None,
+            seed=job.exp.seed,
+            timed_on=(job.options.device, threads) if step.is_latency else None,
         )
-        facts = {"ms": timed.ms, "dense_ms": timed.dense_ms, "ratio": timed.ratio}
-        plan, failure = timed.plan, latency_miss(timed, step)
-    else:
-        plan = _plan_in_rounds(workspace, model, groups, masks)
-    logger.info(
-        "plan: {:.1%} of the parameters, {:.1%} of the MACs\n{}",
-        plan.params_left, plan.macs_left, group_table(groups, plan.kept),
-    )  # fmt: skip
-    if failure:
-        raise YoloxError(failure)
-    target = workspace.job.out / "plan.json"
-    write_json(target, _plan_json(plan, groups, step, facts), indent=2)
-    return {PLAN: target}
+
+    def run(
+        self, given: PlanInputs, workspace: Workspace, interrupted: bool
+    ) -> dict[str, Artefact]:
+        """Writes `plan.json`. Raises YoloxError where a budget in time was not met."""
+        found = _Planning(given, workspace).plan()
+        plan = found.plan
+        logger.info(
+            "plan: {:.1%} of the parameters, {:.1%} of the MACs\n{}",
+            plan.params_left, plan.macs_left, group_table(found.groups, plan.kept),
+        )  # fmt: skip
+        if found.failure:
+            raise YoloxError(found.failure)
+        target = workspace.out / "plan.json"
+        write_json(target, _plan_json(found, given.step), indent=2)
+        return {PLAN: Artefact(target)}
 
 
-def _plan_in_rounds(workspace: Workspace, model: Network, groups: Groups, masks: Masks) -> Plan:
-    """The plan for budgets in size, reached in as many rounds as the step says."""
-    step = workspace.recipe.prune
-    assert step is not None
-    require_reachable(groups, step)
-    dense = CostModel(groups).dense()
-    channels: dict[str, dict[str, list[int]]] = {}
-    current, small = model, groups
-    curves = _curves(workspace, model, groups)
-    for number in range(1, step.rounds + 1):
-        now = _shares_of_round(step, number, dense, CostModel(small).dense())
-        scores = _scores(workspace, current, small, cut_masks(masks, model, channels))
-        plan = Planner(small, scores, replace(step, **now), curves, groups.sizes).within(now)
-        channels = compose(channels, kept_channels(small, plan.kept))
-        if number < step.rounds:
-            student = Student(cut_channels(model, channels), model, channels, {})
-            current = least_squares(student, groups.trace, workspace.images(step.images))
-            small = find_groups(current, workspace.exp.test_size, step.exclude)
-    kept = kept_units(groups, channels)
-    return Plan(kept, CostModel(groups).after(kept), dense)
+@dataclass(frozen=True)
+class _Found:
+    """A plan, what was measured of it, and why it is no good."""
+
+    plan: Plan
+    groups: Groups
+    measured: Mapping[str, float]
+    failure: str = ""
+
+
+class _Planning:
+    """One search for a plan. Images are read once for all rounds."""
+
+    def __init__(self, given: PlanInputs, workspace: Workspace):
+        self._given, self._step = given, given.step
+        self._loaded: Loaded = workspace.load(given.dense)
+        masked = checkpoint.read(given.masked) if given.masked is not None else self._loaded.content
+        self._masks: Masks = masked.get("masks", {})
+        self._groups = find_groups(self._loaded.model, given.test_size, self._step.exclude)
+        warn_of_unused(self._step.exclude, self._groups.trace.layers)
+        self._images = given.images.open(workspace.device) if given.images is not None else None
+        self._workspace = workspace
+
+    def plan(self) -> _Found:
+        """The plan, for a budget in time or in size. Raises UsageError for one out of reach."""
+        model, given, groups = self._loaded.model, self._given, self._groups
+        if given.timed_on is None:
+            return _Found(self._in_rounds(), groups, {})
+        planner = Planner(
+            groups, self._scores(model, groups, self._masks), self._step, self._curves()
+        )
+        device, _ = given.timed_on
+        watch = Stopwatch(model, self._loaded.info, self._step, given.test_size, device)
+        timed = plan_for_latency(planner, model, watch, self._step)
+        measured = {"ms": timed.ms, "dense_ms": timed.dense_ms, "ratio": timed.ratio}
+        return _Found(timed.plan, groups, measured, latency_miss(timed, self._step))
+
+    def _in_rounds(self) -> Plan:
+        """The plan for budgets in size, reached in as many rounds as the step says."""
+        step, groups, model = self._step, self._groups, self._loaded.model
+        require_reachable(groups, step)
+        dense = CostModel(groups).dense()
+        channels: dict[str, dict[str, list[int]]] = {}
+        current, small = model, groups
+        curves = self._curves()
+        for number in range(1, step.rounds + 1):
+            now = _shares_of_round(step, number, dense, CostModel(small).dense())
+            scores = self._scores(current, small, cut_masks(self._masks, model, channels))
+            plan = Planner(small, scores, replace(step, **now), curves, groups.sizes).within(now)
+            channels = compose(channels, kept_channels(small, plan.kept))
+            if number < step.rounds:
+                assert self._images is not None  # a step with rounds needs images
+                student = Student(cut_channels(model, channels), model, channels, {})
+                current = least_squares(student, groups.trace, self._images)
+                small = find_groups(current, self._given.test_size, step.exclude)
+        kept = kept_units(groups, channels)
+        return Plan(kept, CostModel(groups).after(kept), dense)
+
+    def _curves(self) -> Curves:
+        """Of the dense model, for all rounds; none where the ranking needs none."""
+        if self._given.curves is None:
+            return {}
+        return measured_curves(self._given.curves, self._loaded, self._groups, self._workspace)
+
+    def _scores(self, model: Network, groups: Groups, masks: Masks) -> Scores:
+        loss = self._given.loss
+        evidence = Evidence(
+            model, groups, masks,
+            batches=self._images,
+            gradients=(lambda: loss.gradients(model)) if loss is not None else None,
+            seed=self._given.seed,
+        )  # fmt: skip
+        return CHANNEL_CRITERIA[self._step.criterion](evidence)
 
 
 def _shares_of_round(step: PruneStep, number: int, dense: Cost, current: Cost) -> dict[str, Any]:
@@ -106,51 +189,20 @@ def _shares_of_round(step: PruneStep, number: int, dense: Cost, current: Cost) -
     return shares
 
 
-def _curves(workspace: Workspace, model: Network, groups: Groups) -> Curves:
-    """Of the dense model, for all rounds; none where the ranking needs none."""
-    step = workspace.recipe.prune
-    assert step is not None
-    needed = step.ranking == "sensitivity"
-    return measured_curves(workspace, model, groups, SensitivityStep()) if needed else {}
-
-
-def _scores(workspace: Workspace, model: Network, groups: Groups, masks: Masks) -> Scores:
-    step = workspace.recipe.prune
-    assert step is not None
-    evidence = Evidence(
-        model, groups, masks,
-        batches=workspace.images(step.images) if step.needs_images else None,
-        gradients=lambda: loss_gradients(model, workspace.exp, step.images),
-        seed=workspace.exp.seed,
-    )  # fmt: skip
-    return CHANNEL_CRITERIA[step.criterion](evidence)
-
-
-def _plan_json(plan: Plan, groups: Groups, step: PruneStep, facts: Any) -> dict[str, Any]:
+def _plan_json(found: _Found, step: PruneStep) -> dict[str, Any]:
+    plan = found.plan
     return {
         "budget": step.budgets,
         "criterion": step.criterion,
         "ranking": step.ranking,
         "params": plan.cost.params, "params_left": plan.params_left,
         "macs": plan.cost.macs, "macs_left": plan.macs_left,
-        "measured": facts,
+        "measured": dict(found.measured),
         "groups": [
             {
                 "name": group.name, "size": group.size, "kept": plan.kept[group.name],
                 "layers": sorted({member.layer for member in group.members}),
             }
-            for group in groups.groups
+            for group in found.groups.groups
         ],
     }  # fmt: skip
-
-
-def read_plan(path: Path, groups: Groups) -> dict[str, list[int]]:
-    """The kept units of a plan file. Raises UsageError where it does not fit the model."""
-    known = groups.sizes
-    kept = {}
-    for entry in load_json(path)["groups"]:
-        name = entry["name"]
-        if known.get(name) != entry["size"]:
-            raise UsageError(f"{path}: group {name} of {entry['size']} is not one of this model's")
-        kept[name] = entry["kept"]
-    return kept

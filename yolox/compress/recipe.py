@@ -1,9 +1,9 @@
 """Recipes: what a compression run does, as YAML with strict keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -42,9 +42,12 @@ class Recipe:
         )
 
 
-SECTIONS: dict[str, type[Any]] = {
-    "mask": MaskStep, "prune": PruneStep, "adapt": AdaptStep, "merge": Storage,
-}  # fmt: skip
+def _sections() -> dict[str, type[Any]]:
+    """The keys of a recipe whose values are steps, from the fields of `Recipe`."""
+    kinds = {key: (*get_args(hint), hint)[0] for key, hint in get_type_hints(Recipe).items()}
+    return {
+        key: kind for key, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)
+    }
 
 
 def half_the_model() -> Recipe:
@@ -57,7 +60,8 @@ def load_recipe(path: str | Path) -> Recipe:
     content = _read_yaml(Path(path))
     if not isinstance(content, dict):
         raise UsageError(f"recipe {path}: expected keys and values at the top")
-    known = [*SECTIONS, "recover"]
+    sections = _sections()
+    known = [*sections, "recover"]
     for key, value in content.items():
         if key not in known:
             raise UsageError(f"recipe {path}: unknown key {shown(key)}{nearest(key, known)}")
@@ -65,7 +69,7 @@ def load_recipe(path: str | Path) -> Recipe:
             raise UsageError(f"recipe {path}: {key} has no keys and values")
     parts: dict[str, Any] = {
         key: from_dict(kind, content[key], f"recipe {path}: {key}")
-        for key, kind in SECTIONS.items() if content.get(key) is not None
+        for key, kind in sections.items() if content.get(key) is not None
     }  # fmt: skip
     if "adapt" in content and content["adapt"] is None:
         parts["adapt"] = None

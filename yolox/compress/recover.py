@@ -1,51 +1,171 @@
-"""Recovery: the normal trainer on a masked or pruned checkpoint. There is no second loop."""
+"""The recover stage: the normal trainer on a masked or pruned checkpoint."""
 
 import copy
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from loguru import logger
 
-from yolox.compress.workspace import DENSE, WRITTEN, Workspace
+from yolox.compress.calibration import LabelledSet
+from yolox.compress.fingerprint import Fingerprints
+from yolox.compress.job import CompressionJob
+from yolox.compress.selection import SelectionRule
+from yolox.compress.stage import CONTROL, DENSE, Artefact, Artefacts, Source, Stage, latest
+from yolox.compress.steps import AdaptStep
+from yolox.compress.workspace import Workspace
 from yolox.config import nearest
+from yolox.engine.state import RunOptions
 from yolox.engine.train import train
 from yolox.errors import UsageError
 from yolox.exp import BaseExp
 from yolox.exp.options import option_types
+from yolox.files import file_hash
 from yolox.values import check_value
 
 # Options of every recovery that the recipe does not set: a first epoch that ruins the model is
 # taken back and the rate lowered.
 ALWAYS = {"guard": True}
 
+# Options of an experiment that change no weight: names and places (contents are compared), what is
+# written when, and how many processes read the images.
+WITHOUT_EFFECT = (
+    "data_dir", "train_ann", "train_name", "val_ann", "val_name", "test_ann", "test_name",
+    "select_ann", "select_name", "data_num_workers", "exp_name", "output_dir", "teacher",
+    "print_interval", "save_interval", "save_minutes", "save_history_ckpt", "keep_latest",
+    "data_timeout", "allow_outside",
+)  # fmt: skip
 
-def recovery_experiment(workspace: Workspace) -> BaseExp:
+
+def recovery_experiment(job: CompressionJob) -> BaseExp:
     """The experiment with the recipe's options. Raises UsageError for a wrong option or value."""
-    options = {**ALWAYS, **workspace.recipe.recover}
+    options = {**ALWAYS, **job.recipe.recover}
     if options.get("teacher") == DENSE:
-        options["teacher"] = workspace.job.ckpt
-    tuned = copy.deepcopy(workspace.exp)
+        options["teacher"] = job.ckpt
+    tuned = copy.deepcopy(job.exp)
     set_options(tuned, options, "recipe: recover")
     tuned.validate()
     return tuned
 
 
-def recover(workspace: Workspace, source: Path, stage: str, begun: bool) -> Path:
+@dataclass(frozen=True)
+class Training:
+    """A fine-tune: the experiment, and how it is run."""
+
+    exp: BaseExp
+    options: RunOptions
+
+    def fingerprint(self, fingerprints: Fingerprints) -> Any:
+        """Options, data and teacher. Raises DataError."""
+        exp = self.exp
+        sets = [exp.get_dataset(), exp.get_select_dataset(), exp.get_eval_dataset()]
+        return {
+            "options": effective_options(exp),
+            "teacher": file_hash(exp.teacher) if exp.teacher else None,
+            "data": [fingerprints.of(LabelledSet(one)) for one in sets if one is not None],
+            "batch": self.options.batch_size,
+            "precision": self.options.precision,
+        }
+
+
+def effective_options(exp: BaseExp) -> dict[str, Any]:
+    """The options of an experiment that its results depend on."""
+    return {key: value for key, value in exp.options().items() if key not in WITHOUT_EFFECT}
+
+
+@dataclass(frozen=True)
+class TuneInputs:
+    """What a fine-tune is given. rule: how the better of before and after is found."""
+
+    source: Source
+    dense: Path
+    training: Training
+    rule: SelectionRule
+
+
+class _Tuning(Stage):
+    """A fine-tune of an artefact; the better of before and after is kept. writes: file, folder."""
+
+    artefact: ClassVar[str]
+
+    @abstractmethod
+    def source(self, found: Artefacts) -> Source:
+        """What is tuned."""
+
+    def given(self, job: CompressionJob, found: Artefacts) -> TuneInputs:
+        """The checkpoint, the training, and how the better one is found."""
+        adapted = job.recipe.adapt if job.recipe.adapt is not None else AdaptStep()
+        training = Training(recovery_experiment(job), job.options)
+        rule = job.selection_rule(adapted.images)
+        return TuneInputs(self.source(found), found[DENSE].path, training, rule)
+
+    def run(
+        self, given: TuneInputs, workspace: Workspace, interrupted: bool
+    ) -> dict[str, Artefact]:
+        """Writes the checkpoint, whose experiment stays that of its source."""
+        file, folder = self.writes
+        source, device = given.source.path, workspace.device
+        best = tune(given.training, source, workspace.out, folder, interrupted)
+        former, before, info = workspace.load(source)
+        content, after, _ = workspace.load(best)
+        dense = before if source == given.dense else workspace.load(given.dense).model
+        kept = given.rule.select({"before": before, "after": after}, dense, info, device)
+        if kept.name == "before":
+            logger.warning("{}: training made the model no better, it is left as it was", self.name)
+        masks, channels = content.get("masks", {}), content.get("channels")
+        content = {**content, "exp": former["exp"]}
+        path = workspace.save(file, content, kept.model, masks, channels, kept.as_json())
+        return {self.artefact: Artefact(path, given.source.name)}
+
+
+class RecoverStage(_Tuning):
+    """Tune what is left with the normal trainer."""
+
+    name = "recover"
+    artefact = "recovered"
+    writes = ("recovered.pth", "recover")
+
+    def is_asked(self, job: CompressionJob) -> bool:
+        """Where the recipe has options for it."""
+        return bool(job.recipe.recover)
+
+    def source(self, found: Artefacts) -> Source:
+        """The latest checkpoint."""
+        return latest(found, before="recovered")
+
+
+class ControlStage(_Tuning):
+    """Tune the dense model as the compressed one was: what the others are to be compared with."""
+
+    name = "control"
+    artefact = CONTROL
+    writes = ("control.pth", "control")
+
+    def is_asked(self, job: CompressionJob) -> bool:
+        """Where the job asks for it."""
+        return job.control
+
+    def source(self, found: Artefacts) -> Source:
+        """The dense checkpoint."""
+        return Source(DENSE, found[DENSE].path)
+
+
+def tune(training: Training, source: Path, out: Path, name: str, interrupted: bool) -> Path:
     """Fine-tune a checkpoint; returns the best one, whose masks and channels are the source's.
 
-    stage: 'recover' or 'control', whose folder is used. begun: an earlier try was interrupted; it
-    goes on from its last checkpoint, if it has one. Other tries are moved aside.
+    name: of the folder in `out`. interrupted: an earlier try was; it goes on from its last
+    checkpoint, if it has one. Other tries are moved aside.
     """
-    tuned, name = recovery_experiment(workspace), WRITTEN[stage][1]
-    tuned.output_dir, tuned.exp_name = str(workspace.job.out), name
-    folder = workspace.job.out / name
-    resume = begun and (folder / "latest_ckpt.pth").is_file()
+    tuned = copy.deepcopy(training.exp)
+    tuned.output_dir, tuned.exp_name = str(out), name
+    folder = out / name
+    resume = interrupted and (folder / "latest_ckpt.pth").is_file()
     if not resume:
         set_aside(folder)
     start = None if resume else str(source)
-    result = train(tuned, replace(workspace.job.options, ckpt=start, resume=resume))
+    result = train(tuned, replace(training.options, ckpt=start, resume=resume))
     return result.folder / "best_ckpt.pth"
 
 

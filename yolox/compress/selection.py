@@ -6,24 +6,25 @@ the dense model's on calibration images, else not at all: then the last one is k
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from loguru import logger
 
-from yolox.backends import TorchBackend
-from yolox.compress.calibration import CalibrationImages
-from yolox.compress.workspace import Workspace
-from yolox.data.coco import CocoDataset
-from yolox.engine import checkpoint
-from yolox.engine.restore import restore_content
+from yolox.backends import ModelInfo, TorchBackend
+from yolox.compress.calibration import CalibrationImages, ImageSet, LabelledSet
+from yolox.compress.fingerprint import Fingerprints
 from yolox.eval.evaluate import evaluate_alone
-from yolox.export.open import model_info
+from yolox.eval.predict import PredictOptions
+from yolox.exp import BaseExp
 from yolox.families.base import Distance
 from yolox.models.fuse import fuse
 from yolox.models.network import Network
 
 IMAGES = 32  # to compare outputs on
+
+Score = Callable[[Network], float]
 
 
 class Selection(NamedTuple):
@@ -39,36 +40,88 @@ class Selection(NamedTuple):
         return {"kept": self.name, "measure": self.measure, "scores": self.scores}
 
 
-class Selector:
-    """Compares models that were made from the same dense one."""
+def select(candidates: Mapping[str, Network], measure: str, score: Score | None) -> Selection:
+    """The model with the best score; of equal ones the last, which was fitted most.
 
-    def __init__(self, workspace: Workspace, dense: Network, images: CalibrationImages | None):
-        self._space, self._dense, self._images = workspace, dense, images
+    score: None where nothing can be measured: the last one is kept. measure: what it is, in words.
+    """
+    *_, last = candidates
+    if score is None or len(candidates) == 1:
+        return Selection(candidates[last], last, {}, measure)
+    scores = {name: score(model) for name, model in candidates.items()}
+    kept = max(reversed(scores), key=lambda name: scores[name])
+    listed = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    logger.info("{} is kept; {}: {}", kept, measure, listed)
+    return Selection(candidates[kept], kept, scores, measure)
 
-    def best(self, candidates: Mapping[str, Network]) -> Selection:
-        """The model with the best score; of equal ones the last, which was fitted most."""
-        measure, score = self._measure()
-        *_, last = candidates
-        if score is None or len(candidates) == 1:
-            return Selection(candidates[last], last, {}, measure)
-        scores = {name: score(model) for name, model in candidates.items()}
-        kept = max(reversed(scores), key=lambda name: scores[name])
-        listed = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        logger.info("{} is kept; {}: {}", kept, measure, listed)
-        return Selection(candidates[kept], kept, scores, measure)
 
-    def _measure(self) -> tuple[str, Callable[[Network], float] | None]:
-        labelled = self._space.selection_set
-        if labelled is not None:
-            return "AP", lambda model: average_precision(self._space, model, labelled)
-        if self._images is not None:
-            near = OutputSimilarity(self._dense, self._images.first(IMAGES), self._space.distance)
-            return "nearness to the dense model's outputs", near
-        return "nothing measured", None
+@dataclass(frozen=True)
+class OutputDistance:
+    """How far the raw predictions of two models of an experiment are from each other."""
+
+    exp: BaseExp
+
+    @property
+    def of(self) -> Distance:
+        """The criterion's own distance."""
+        return self.exp.get_criterion().distance
+
+    def fingerprint(self, fingerprints: Fingerprints) -> Any:
+        """The options of the experiment's family, among them those of its loss."""
+        return fingerprints.of(self.exp.own_options())
+
+
+@dataclass(frozen=True)
+class ApMeasure:
+    """AP on labelled images."""
+
+    labelled: LabelledSet
+    size_hw: tuple[int, int]
+    options: PredictOptions
+
+    def of(self, model: Network, info: ModelInfo, device: torch.device) -> float:
+        """AP of a model; 0 where it is undefined."""
+        backend = TorchBackend(fuse(model), info, device)
+        found = evaluate_alone(backend, self.labelled.dataset, self.size_hw, self.options)
+        ap = found.metrics.AP
+        return 0.0 if ap != ap else ap
+
+    def fingerprint(self, fingerprints: Fingerprints) -> Any:
+        """Labels, images and what becomes a detection."""
+        return fingerprints.of([self.labelled, self.size_hw, self.options.eval_spec])
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """Compares models that were made from the same dense one.
+
+    ap: on images that choose, where there are any. images: else to compare outputs on.
+    """
+
+    ap: ApMeasure | None
+    images: ImageSet | None
+    distance: OutputDistance
+
+    def select(
+        self,
+        candidates: Mapping[str, Network],
+        dense: Network,
+        info: ModelInfo,
+        device: torch.device,
+    ) -> Selection:
+        """The best of the candidates. info: what a runtime must know of all of them."""
+        ap = self.ap
+        if ap is not None:
+            return select(candidates, "AP", lambda model: ap.of(model, info, device))
+        if self.images is None:
+            return select(candidates, "nothing measured", None)
+        images = self.images.open(device).first(IMAGES)
+        score = OutputSimilarity(dense, images, self.distance.of)
+        return select(candidates, "similarity to the dense model's outputs", score)
 
 
 class OutputSimilarity:
-    """Less than zero by the mean distance from a model's raw predictions."""
+    """Minus the mean distance from a model's raw predictions."""
 
     def __init__(self, dense: Any, images: CalibrationImages, distance: Distance):
         self._images, self._distance = images, distance
@@ -82,14 +135,3 @@ class OutputSimilarity:
             total += len(batch) * float(self._distance(model.eval().raw(batch), wanted))
             count += len(batch)
         return -total / count if math.isfinite(total) else -math.inf
-
-
-def average_precision(workspace: Workspace, model: Network, dataset: CocoDataset) -> float:
-    """AP of a model that was made from the job's checkpoint; 0 where it is undefined."""
-    exp = workspace.exp
-    content = checkpoint.read(workspace.job.ckpt)
-    info = model_info(restore_content(content, workspace.job.ckpt, exp.detector_spec()))
-    backend = TorchBackend(fuse(model), info, workspace.job.options.device)
-    found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
-    ap = found.metrics.AP
-    return 0.0 if ap != ap else ap

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from loguru import logger
 
-from yolox.compress.calibration import CalibrationImages
+from yolox.compress.calibration import CalibrationImages, ImageSet
+from yolox.compress.fingerprint import Fingerprints
 from yolox.compress.groups import ChannelGroup, Groups
 from yolox.compress.importance.curves import Curve, Damage, OutputLoss, measure_curve
 from yolox.compress.importance.reconstruction import RIDGE, reader_systems
-from yolox.compress.selection import average_precision
-from yolox.compress.workspace import Workspace
+from yolox.compress.job import CompressionTask
+from yolox.compress.selection import ApMeasure, OutputDistance
+from yolox.compress.workspace import Loaded, Workspace
 from yolox.config import one_of
-from yolox.data.coco import CocoDataset, load_json
+from yolox.data.coco import load_json
 from yolox.errors import DataError
-from yolox.files import file_hash, text_hash, write_json
-from yolox.models.network import Network
+from yolox.files import text_hash, write_json
 
 METRICS = {  # as the outputs name them
     "loss": "distance from the dense model's outputs",
@@ -60,26 +61,55 @@ class SensitivityStep:
             raise ValueError(f"images {self.images} is not positive")
 
 
+@dataclass(frozen=True)
+class SensitivityInputs:
+    """What curves depend on, but for the group.
+
+    solved_on: how many of the images readers are solved anew on, at least. validation: for the
+    metric 'ap'.
+    """
+
+    checkpoint: Path
+    step: SensitivityStep
+    images: ImageSet
+    distance: OutputDistance
+    test_size: tuple[int, int]
+    validation: ApMeasure | None
+    solved_on: int = SOLVED_ON
+    ridge: float = RIDGE
+
+    @classmethod
+    def of(cls, task: CompressionTask, ckpt: Path, step: SensitivityStep) -> "SensitivityInputs":
+        """With the images of a task. Raises DataError where they are missing."""
+        validation = None
+        if step.metric == "ap":
+            labelled = task.exp.get_select_dataset() or task.exp.get_eval_dataset()
+            validation = task.ap_on(labelled)
+        images = task.images(max(step.images, SOLVED_ON))
+        return cls(ckpt, step, images, task.distance, task.exp.test_size, validation)
+
+
 def measured_curves(
-    workspace: Workspace, model: Network, groups: Groups, step: SensitivityStep
+    given: SensitivityInputs, dense: Loaded, groups: Groups, workspace: Workspace
 ) -> Curves:
     """The curve of each group, in the order of the groups.
 
     What the output folder's `sensitivity.json` has of the same model, images and settings is taken
-    from there; the file is written after every group. model: of the job's checkpoint. Raises
-    DataError where images are missing.
+    from there; the file is written after every group. dense: the checkpoint. Raises DataError where
+    images are missing.
     """
-    store = CurveStore(workspace.job.out / FILE, curve_inputs(workspace, step))
+    step, device = given.step, workspace.device
+    store = CurveStore(workspace.out / FILE, Fingerprints(workspace.out).of(given))
     missing = [group for group in groups.groups if group.name not in store.curves]
     logger.info(
         "sensitivity ({}): {} of {} groups to measure -> {}",
         step.metric, len(missing), len(groups), store.path,
     )  # fmt: skip
     if missing:
-        images = workspace.images(max(step.images, SOLVED_ON))
-        probe = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = given.images.open(device)
+        probe = copy.deepcopy(dense.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         systems = reader_systems(probe, Groups(tuple(missing), groups.trace), images)
-        damage_of = _damage(workspace, probe, groups, step, images)
+        damage_of = _damage(given, dense._replace(model=probe), groups, images, device)
         for number, group in enumerate(missing, 1):
             curve = measure_curve(probe, group, systems, step.ratios, damage_of(group))
             store.add(group.name, curve)
@@ -91,48 +121,21 @@ def measured_curves(
 
 
 def _damage(
-    workspace: Workspace,
-    model: Network,
+    given: SensitivityInputs,
+    probe: Loaded,
     groups: Groups,
-    step: SensitivityStep,
     images: CalibrationImages,
+    device: torch.device,
 ) -> Callable[[ChannelGroup], Damage | None]:
     """What measures the model while a group lacks units."""
-    if step.metric == "loss":
-        return OutputLoss(model, groups.trace, images.first(step.images), workspace.distance).of
-    if step.metric == "ap":
-        drop = _ap_drop(workspace, model)
-        return lambda group: drop
+    ap = given.validation
+    if given.step.metric == "loss":
+        few = images.first(given.step.images)
+        return OutputLoss(probe.model, groups.trace, few, given.distance.of).of
+    if ap is not None:
+        dense = ap.of(probe.model, probe.info, device)
+        return lambda group: lambda: dense - ap.of(probe.model, probe.info, device)
     return lambda group: None
-
-
-def _ap_drop(workspace: Workspace, model: Network) -> Damage:
-    """By how much AP on the images that choose is below the dense model's: a fraction."""
-    dataset = _judging(workspace)
-    dense = average_precision(workspace, model, dataset)
-    return lambda: dense - average_precision(workspace, model, dataset)
-
-
-def _judging(workspace: Workspace) -> CocoDataset:
-    """The labelled images for the metric 'ap'. Raises DataError."""
-    return workspace.exp.get_select_dataset() or workspace.exp.get_eval_dataset()
-
-
-def curve_inputs(workspace: Workspace, step: SensitivityStep) -> dict[str, Any]:
-    """Everything that a curve depends on, but for the group. Raises DataError."""
-    exp = workspace.exp
-    given = {
-        "checkpoint": file_hash(workspace.job.ckpt),
-        "test_size": list(exp.test_size),
-        "images": workspace.calibration_hash(max(step.images, SOLVED_ON)),
-        "step": asdict(step) | {"ratios": list(step.ratios)},
-        "solved_on": SOLVED_ON,
-        "ridge": RIDGE,
-    }
-    if step.metric == "ap":
-        given |= {"validation": workspace.labelled_hash(_judging(workspace))}
-        given |= {"detections": asdict(exp.eval_spec())}
-    return given
 
 
 class CurveStore:

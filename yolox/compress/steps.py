@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from yolox.backends import BACKENDS
-from yolox.compress.importance.channels import CHANNEL_CRITERIA
+from yolox.compress.importance.channels import CHANNEL_CRITERIA, NEED_GRADIENTS
 from yolox.compress.importance.channels import NEED_IMAGES as CHANNELS_NEED_IMAGES
 from yolox.compress.importance.weights import CRITERIA
 from yolox.compress.importance.weights import NEED_IMAGES as WEIGHTS_NEED_IMAGES
 from yolox.config import one_of
-from yolox.errors import UsageError
 from yolox.ops.sparse import ENCODINGS
 
 SHARE = 0.49  # of the source system
@@ -125,6 +124,11 @@ class PruneStep:
         )
 
     @property
+    def needs_gradients(self) -> bool:
+        """Whether labelled training images are needed."""
+        return self.criterion in NEED_GRADIENTS
+
+    @property
     def is_latency(self) -> bool:
         """Whether the budget is a time."""
         return not set(self.budgets) <= set(SIZES)
@@ -161,14 +165,12 @@ class AdaptStep:
 class Storage:
     """How a merged checkpoint is stored: 'bitmask' or 'coo', values in 'fp32' or 'fp16'.
 
-    Raises UsageError for anything else.
+    Raises ValueError for anything else.
     """
 
     encoding: str = "bitmask"
     values: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise UsageError(f"encoding {self.encoding!r} is none of {', '.join(ENCODINGS)}")
-        if self.values not in VALUE_TYPES:
-            raise UsageError(f"values {self.values!r} is none of {', '.join(VALUE_TYPES)}")
+        one_of("encoding", self.encoding, list(ENCODINGS))
+        one_of("values", self.values, list(VALUE_TYPES))

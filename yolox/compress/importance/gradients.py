@@ -1,14 +1,37 @@
 """Gradients of the loss on labelled images, for criteria that ask how the loss would change."""
 
 import copy
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from yolox.compress.calibration import LabelledSet
+from yolox.compress.fingerprint import Fingerprints
 from yolox.data.augment import all_targets, letterbox
 from yolox.engine.state import Experiment
+from yolox.exp import BaseExp
 from yolox.export.calibration import chosen_images
 from yolox.models.network import Network
+
+
+@dataclass(frozen=True)
+class TrainingLoss:
+    """The loss of an experiment on at most `count` of its training images."""
+
+    exp: BaseExp
+    count: int
+
+    def gradients(self, model: Network) -> dict[str, Tensor]:
+        """Its mean gradient, by parameter. Raises DataError where there are no images."""
+        return loss_gradients(model, self.exp, self.count)
+
+    def fingerprint(self, fingerprints: Fingerprints) -> Any:
+        """The labels, the images that are used, and the options of the loss."""
+        dataset = self.exp.get_dataset()
+        labelled = LabelledSet(dataset, tuple(chosen_images(len(dataset), self.count)))
+        return fingerprints.of({"data": labelled, "loss": self.exp.own_options()})
 
 
 def loss_gradients(model: Network, exp: Experiment, count: int) -> dict[str, Tensor]:

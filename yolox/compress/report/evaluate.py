@@ -1,19 +1,20 @@
-"""The last stage: everything measured, and the report."""
+"""The end of a compression: everything measured, and the report."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from loguru import logger
 
 from yolox.backends import TorchBackend
-from yolox.compress.ledger import Files, Ledger
-from yolox.compress.lineage import provenance, reported
-from yolox.compress.report.measure import MeasureSpec, Stage, measure_checkpoints
+from yolox.compress.job import CompressionJob
+from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_checkpoints
 from yolox.compress.report.page import Bar, Picture, picture_pairs, write_page
-from yolox.compress.report.table import report_content, stage_table
-from yolox.compress.workspace import DENSE, PLAN, Workspace
-from yolox.data.coco import load_json
+from yolox.compress.report.table import report_content, report_table
+from yolox.compress.stage import CONTROL, DENSE, PLAN, Artefacts, checkpoints
+from yolox.data.coco import CocoDataset, load_json
 from yolox.engine import checkpoint
-from yolox.engine.provenance import file_record
+from yolox.engine.provenance import data_fingerprint, file_record, git_state, lineage_entry
 from yolox.engine.records import REPORT
 from yolox.engine.restore import restore
 from yolox.export.open import model_info
@@ -21,64 +22,94 @@ from yolox.files import write_json
 from yolox.models.fuse import fuse
 
 
-def evaluate_stage(workspace: Workspace, ledger: Ledger, files: Files) -> list[Stage]:
-    """Measure every checkpoint and write `report.json` and `report.html`."""
-    job = workspace.job
+def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> list[ReportRow]:
+    """Measure every checkpoint and write `report.json` and `report.html`.
+
+    runs: what is noted of the stages.
+    """
     how = MeasureSpec(job.options.device, job.backends, job.evaluated, job.resamples)
-    stages = measure_checkpoints(reported(workspace, files), job.exp, how)
+    rows = measure_checkpoints(_reported(found), job.exp, how)
+    chosen_on = _chosen_on(job)
     facts = {
-        "chosen_on": _chosen_on(workspace),
+        "chosen_on": chosen_on,
         "recipe": asdict(job.recipe),
         "exp": {"name": job.exp.exp_name, "options": job.exp.options()},
         "checkpoint": file_record(job.ckpt),
-        "runs": ledger.notes(),
-        **provenance(workspace, files),
+        "runs": runs,
+        **_provenance(job, found),
     }
-    content = report_content(stages, facts)
+    content = report_content(rows, facts)
     write_json(job.out / REPORT, content, indent=2)
-    write_page(
-        job.out / "report.html", stages, content, _bars(files), _pictures(workspace, files, stages)
-    )
-    logger.info(
-        "report: {}\n{}", job.out / "report.html", stage_table(stages, _chosen_on(workspace))
-    )
-    return stages
+    page = job.out / "report.html"
+    write_page(page, rows, content, _bars(found), _pictures(job, found, rows[-1].name))
+    logger.info("report: {}\n{}", page, report_table(rows, chosen_on))
+    return rows
 
 
-def _chosen_on(workspace: Workspace) -> str | None:
+def _reported(found: Artefacts) -> Artefacts:
+    """The checkpoints in the order of the rows: dense, control, the others as they were made."""
+    others = checkpoints(found)
+    first = {name: others.pop(name) for name in (DENSE, CONTROL) if name in others}
+    return {**first, **others}
+
+
+def _chosen_on(job: CompressionJob) -> str | None:
     """In words, on which images epochs and parts were chosen; None without an evaluation."""
-    if not workspace.job.evaluated:
+    if not job.evaluated:
         return None
-    chosen, shown = workspace.exp.get_select_dataset(), workspace.exp.get_eval_dataset()
+    chosen, reported = job.exp.get_select_dataset(), job.exp.get_eval_dataset()
     if chosen is None:
         return (
-            f"The best epoch and the best part of the adaptation were chosen on the {len(shown)} "
-            "images that AP is reported on: on other images AP is likely to be a little lower "
+            f"The best epoch and the best part of the adaptation were chosen on the {len(reported)}"
+            " images that AP is reported on: on other images AP is likely to be a little lower "
             "(select_ann or select_share keep the two apart)."
         )
     return (
         f"The best epoch and the best part of the adaptation were chosen on {len(chosen)} images "
-        f"set aside for it; AP is that of {len(shown)} other images."
+        f"set aside for it; AP is that of {len(reported)} other images."
     )
 
 
-def _bars(files: Files) -> list[Bar]:
+def _provenance(job: CompressionJob, found: Artefacts) -> dict[str, Any]:
+    """What was made from what, of which data, by which code: for `yolox verify`."""
+    return {
+        "lineage": [
+            lineage_entry(name, artefact.path, artefact.made_from)
+            for name, artefact in checkpoints(found).items()
+        ],
+        "fingerprints": {role: data_fingerprint(one) for role, one in _data_sets(job).items()},
+        "git": git_state(),
+    }
+
+
+def _data_sets(job: CompressionJob) -> dict[str, CocoDataset]:
+    """The labelled data that were used, by their role."""
+    found = {}
+    calibrates = job.recipe.needs_images and job.calibration is None
+    if calibrates or job.recipe.recover:
+        found["training"] = job.exp.get_dataset()
+    if job.evaluated:
+        found["validation"] = job.exp.get_eval_dataset()
+    return found
+
+
+def _bars(found: Artefacts) -> list[Bar]:
     """Channels kept of each group, or weights kept of each masked layer."""
-    if PLAN in files:
-        groups = load_json(files[PLAN])["groups"]
+    if PLAN in found:
+        groups = load_json(found[PLAN].path)["groups"]
         return [Bar(g["name"], len(g["kept"]), g["size"]) for g in groups]
-    masks = checkpoint.read(files["masked"])["masks"]
+    masks = checkpoint.read(found["masked"].path)["masks"]
     return [Bar(name, int(mask.sum()), mask.numel()) for name, mask in masks.items()]
 
 
-def _pictures(workspace: Workspace, files: Files, stages: list[Stage]) -> list[list[Picture]]:
+def _pictures(job: CompressionJob, found: Artefacts, last: str) -> Sequence[Sequence[Picture]]:
     """Validation images (the calibration images without an evaluation) as both ends see them."""
-    job, exp = workspace.job, workspace.exp
+    exp = job.exp
     backends = []
-    for name in (DENSE, stages[-1].name):
-        restored = restore(files[name], exp.detector_spec())
+    for name in (DENSE, last):
+        restored = restore(found[name].path, exp.detector_spec())
         backends.append(
             TorchBackend(fuse(restored.model), model_info(restored), job.options.device)
         )
-    source = exp.get_eval_dataset() if job.evaluated else workspace.source
+    source = exp.get_eval_dataset() if job.evaluated else job.image_source
     return picture_pairs(source, backends[0], backends[1], exp.test_size)

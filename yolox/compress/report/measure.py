@@ -1,15 +1,14 @@
-"""What a stage of compression made of the model: accuracy, size and speed, all measured here."""
+"""What compression made of the model: accuracy, size and speed of every artefact, measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from yolox.backends import Backend, TorchBackend
 from yolox.compress.report.speed import measure_speed
-from yolox.compress.workspace import CONTROL, DENSE
+from yolox.compress.stage import CONTROL, DENSE, Artefacts
 from yolox.config import from_dict
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore_content
@@ -26,20 +25,22 @@ from yolox.values import shown
 
 
 @dataclass
-class Stage:
-    """One row of the report. AP and AP50 are fractions, None where nothing was evaluated.
+class ReportRow:
+    """One row of the report, one checkpoint. AP and AP50 are fractions, None where not evaluated.
+
+    made_from: the row whose weights it took up, None for the dense model.
 
     AP_low, AP_high: 95 % interval of AP on any number of such images; AP may lie outside.
-    AP_differences: this AP less that of another stage, on the same images, by that stage's name:
+    AP_differences: this AP less that of another row, on the same images, by that row's name:
         `value`, and `low` and `high` of its 95 % interval. Others are the dense model, the control
-        and the stage before.
+        and `made_from`.
     params, nonzero_params and macs are those of the model as it is deployed: batch norm fused.
     file_bytes: weights and masks alone, without training state.
     latency_ms: milliseconds at batch 1 by backend; latency_ms_batch8: per batch of 8. Backends
-        other than torch, and batch 8, are measured for the first and the last stage only.
+        other than torch, and batch 8, are measured for the first and the last row only.
     peak_mb: MiB at most in memory of the process that runs batch 1, by backend; Python and the
         runtime are part of it.
-    note: what was kept of several models, in words.
+    note: what was kept of several models, and whether the last row was not made from this one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     nonzero_params: int
     macs: float
     file_bytes: int
+    made_from: str | None = None
     AP_low: float | None = None
     AP_high: float | None = None
     AP_differences: dict[str, dict[str, float | None]] = field(default_factory=dict)
@@ -58,18 +60,18 @@ class Stage:
     note: str = ""
 
     @classmethod
-    def from_json(cls, row: Any, where: str) -> "Stage":
+    def from_json(cls, row: Any, where: str) -> "ReportRow":
         """A row of `report.json`. Raises UsageError naming `where` and the key."""
         if not isinstance(row, dict):
             raise UsageError(f"{where} {shown(row)} is no row of a table")
-        stage: Stage = from_dict(cls, row, where)
+        found: ReportRow = from_dict(cls, row, where)
         for key in ("params", "nonzero_params", "macs", "file_bytes"):
-            if getattr(stage, key) <= 0:
-                raise UsageError(f"{where}: {key} {shown(getattr(stage, key))} is not above 0")
-        for name, found in stage.AP_differences.items():
-            if missing := {"value", "low", "high"} - found.keys():
+            if getattr(found, key) <= 0:
+                raise UsageError(f"{where}: {key} {shown(getattr(found, key))} is not above 0")
+        for name, difference in found.AP_differences.items():
+            if missing := {"value", "low", "high"} - difference.keys():
                 raise UsageError(f"{where}: AP_differences.{name} has no {min(missing)}")
-        return stage
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """The row of `report.json`."""
@@ -90,32 +92,44 @@ class MeasureSpec:
     resamples: int = 200
 
 
-def measure_checkpoints(paths: Mapping[str, Path], exp: BaseExp, how: MeasureSpec) -> list[Stage]:
-    """Measure the checkpoint of each stage. Latency is taken in turns, so its ratios are fair."""
-    stages: list[Stage] = []
-    seen: dict[str, ImageMatches] = {}
-    for name, path in paths.items():
+def measure_checkpoints(found: Artefacts, exp: BaseExp, how: MeasureSpec) -> list[ReportRow]:
+    """Measure checkpoints, the dense one first. Latency is taken in turns: its ratios are fair."""
+    rows: list[ReportRow] = []
+    matches: dict[str, ImageMatches] = {}
+    for name, (path, made_from) in found.items():
         content = checkpoint.read(path)
         restored = restore_content(content, path, exp.detector_spec())
         model = fuse(restored.model)
         size = complexity(model, exp.test_size)
         stored = checkpoint.weights_bytes(path)
-        stage = Stage(name, None, None, size.params, size.nonzero, size.macs, stored)
-        stage.note = _note(content.get("chosen"))
+        row = ReportRow(name, None, None, size.params, size.nonzero, size.macs, stored, made_from)
+        row.note = _note(content.get("chosen"))
         if how.evaluated:
             backend = TorchBackend(model, model_info(restored), how.device)
-            matches = _measure_accuracy(stage, backend, exp)
+            matches[name] = _measure_accuracy(row, backend, exp)
             if how.resamples:
-                stage.AP_low, stage.AP_high = ap_interval(matches, how.resamples).interval
-                stage.AP_differences = _differences(seen, matches, how.resamples)
-                seen[name] = matches
-        stages.append(stage)
-    _measure_speed(stages, paths, exp, how)
-    return stages
+                row.AP_low, row.AP_high = ap_interval(matches[name], how.resamples).interval
+                row.AP_differences = _differences(row, matches, how.resamples)
+        rows.append(row)
+    _note_side_branches(rows)
+    _measure_speed(rows, found, exp, how)
+    return rows
+
+
+def _note_side_branches(rows: Sequence[ReportRow]) -> None:
+    """Say of which rows the last one was not made, where that is not clear from their names."""
+    parents = {row.name: row.made_from for row in rows}
+    way: list[str | None] = [rows[-1].name]
+    while way[-1] is not None:
+        way.append(parents.get(way[-1]))
+    for row in rows:
+        if row.name not in (*way, DENSE, CONTROL):
+            branch = f"a side branch, {rows[-1].name} was not made from it"
+            row.note = f"{row.note}; {branch}" if row.note else branch
 
 
 def _note(chosen: Mapping[str, Any] | None) -> str:
-    """How a stage's model was chosen, where there was a choice."""
+    """How a model was chosen, where there was a choice."""
     if not chosen or not chosen["scores"]:
         return ""
     kept, scores = chosen["kept"], chosen["scores"]
@@ -124,33 +138,36 @@ def _note(chosen: Mapping[str, Any] | None) -> str:
     return f"{better}{kept} is kept ({chosen['measure']} {scores[kept]:.4f}; {others})"
 
 
-def _measure_accuracy(stage: Stage, backend: Backend, exp: BaseExp) -> ImageMatches:
-    """AP of a stage, and which of its detections are right."""
+def _measure_accuracy(row: ReportRow, backend: Backend, exp: BaseExp) -> ImageMatches:
+    """AP of a model, and which of its detections are right."""
     dataset = exp.get_eval_dataset()
     found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
-    stage.AP, stage.AP50 = found.metrics.AP, found.metrics.AP50
+    row.AP, row.AP50 = found.metrics.AP, found.metrics.AP50
     return match(ground_truth(dataset), found.results)
 
 
 def _differences(
-    seen: Mapping[str, ImageMatches], matches: ImageMatches, resamples: int
+    row: ReportRow, matches: Mapping[str, ImageMatches], resamples: int
 ) -> dict[str, dict[str, float | None]]:
-    """A stage's AP less that of the dense model, of the control and of the stage before."""
+    """A row's AP less that of the dense model, of the control, and of what it was made from."""
     found: dict[str, dict[str, float | None]] = {}
-    for name in dict.fromkeys([*(n for n in (DENSE, CONTROL) if n in seen), *list(seen)[-1:]]):
-        estimate = paired_difference(seen[name], matches, resamples)
+    for name in dict.fromkeys((DENSE, CONTROL, row.made_from)):
+        if name is None or name == row.name or name not in matches:
+            continue
+        estimate = paired_difference(matches[name], matches[row.name], resamples)
         low, high = estimate.interval
         found[name] = {"value": estimate.value, "low": low, "high": high}
     return found
 
 
 def _measure_speed(
-    stages: Sequence[Stage], paths: Mapping[str, Path], exp: BaseExp, how: MeasureSpec
+    rows: Sequence[ReportRow], found: Artefacts, exp: BaseExp, how: MeasureSpec
 ) -> None:
-    by_name = {stage.name: stage for stage in stages}
-    for row in measure_speed(paths, exp, how.backends, how.device):
-        stage, backend = by_name[row.case.model.name], row.case.backend
-        if row.case.batch == 1:
-            stage.latency_ms[backend], stage.peak_mb[backend] = row.latency_ms, row.peak_mb
+    by_name = {row.name: row for row in rows}
+    paths = {name: artefact.path for name, artefact in found.items()}
+    for timed in measure_speed(paths, exp, how.backends, how.device):
+        row, backend = by_name[timed.case.model.name], timed.case.backend
+        if timed.case.batch == 1:
+            row.latency_ms[backend], row.peak_mb[backend] = timed.latency_ms, timed.peak_mb
         else:
-            stage.latency_ms_batch8[backend] = row.latency_ms
+            row.latency_ms_batch8[backend] = timed.latency_ms

@@ -12,8 +12,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from yolox.backends import Backend
-from yolox.compress.report.measure import Stage
-from yolox.compress.report.table import fraction, number, stage_cells, stage_notes
+from yolox.compress.report.measure import ReportRow
+from yolox.compress.report.table import fraction, number, table_cells, table_notes
 from yolox.config import EvalSpec
 from yolox.data.sample import UInt8
 from yolox.errors import DataError
@@ -56,7 +56,7 @@ class Picture:
 
 def write_page(
     path: Path,
-    stages: Sequence[Stage],
+    report: Sequence[ReportRow],
     content: Mapping[str, Any],
     bars: Sequence[Bar],
     pairs: Sequence[Sequence[Picture]],
@@ -64,8 +64,8 @@ def write_page(
     """Write the page of a report whose JSON is `content`."""
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    first, last = stages[0], stages[-1]
-    head, rows = stage_cells(stages)
+    first, last = report[0], report[-1]
+    head, rows = table_cells(report)
     facts = {
         key: value for key, value in content.items() if key not in ("stages", "runs", "chosen_on")
     }
@@ -76,7 +76,7 @@ def write_page(
         tiles=_tiles(first, last),
         stage_head=head,
         stage_rows=rows,
-        notes=stage_notes(stages, content["chosen_on"]),
+        notes=table_notes(report, content["chosen_on"]),
         latency_rows=_latency_rows(first, last),
         first=first.name,
         last=last.name,
@@ -126,7 +126,7 @@ def _jpeg(image: UInt8) -> str:
     return base64.b64encode(data.tobytes()).decode()
 
 
-def _tiles(first: Stage, last: Stage) -> list[dict[str, str]]:
+def _tiles(first: ReportRow, last: ReportRow) -> list[dict[str, str]]:
     tiles = []
     if last.AP is not None:
         tiles.append(("AP", fraction(last.AP), f"from {fraction(first.AP)}"))
@@ -149,7 +149,7 @@ def _share(
     return name, f"{after / before:.0%}", note
 
 
-def _latency_rows(first: Stage, last: Stage) -> list[tuple[str, ...]]:
+def _latency_rows(first: ReportRow, last: ReportRow) -> list[tuple[str, ...]]:
     """Of every backend and batch size: both models' times, their ratio, memory at batch 1."""
     rows: list[tuple[str, ...]] = []
     for batch, key in ((1, "latency_ms"), (8, "latency_ms_batch8")):

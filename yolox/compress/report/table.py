@@ -9,59 +9,62 @@ import torch
 from tabulate import tabulate
 
 import yolox
-from yolox.compress.report.measure import Stage
-from yolox.compress.workspace import CONTROL, DENSE
+from yolox.compress.report.measure import ReportRow
+from yolox.compress.stage import CONTROL, DENSE
 
 
-def stage_table(stages: Sequence[Stage], chosen_on: str | None = None) -> str:
-    """One row per stage, with shares of the first one, and notes.
+def report_table(rows: Sequence[ReportRow], chosen_on: str | None = None) -> str:
+    """One line per checkpoint, with shares of the first one, and notes.
 
     chosen_on: on which images epochs and parts were chosen, in words.
     """
-    headers, rows = stage_cells(stages)
-    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    return "\n".join([table, *stage_notes(stages, chosen_on)])
+    headers, cells = table_cells(rows)
+    table = tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    return "\n".join([table, *table_notes(rows, chosen_on)])
 
 
-def stage_notes(stages: Sequence[Stage], chosen_on: str | None = None) -> list[str]:
+def table_notes(rows: Sequence[ReportRow], chosen_on: str | None = None) -> list[str]:
     """What must be known to read the table right, one sentence each."""
-    notes = [f"{stage.name}: {stage.note}." for stage in stages if stage.note]
+    notes = [f"{row.name}: {row.note}." for row in rows if row.note]
     return [*notes, *([chosen_on] if chosen_on else [])]
 
 
-def stage_cells(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:
-    """The same as text: the head and the rows."""
-    backends = list(dict.fromkeys(name for stage in stages for name in stage.latency_ms))
-    compared = next((name for name in (CONTROL, DENSE) if _has_difference(stages, name)), None)
+def table_cells(rows: Sequence[ReportRow]) -> tuple[list[str], list[list[str]]]:
+    """The same as text: the head and the lines."""
+    backends = list(dict.fromkeys(name for row in rows for name in row.latency_ms))
+    compared = next((name for name in (CONTROL, DENSE) if _has_difference(rows, name)), None)
     head = [
-        "stage", "AP (95 %)", *([f"AP - {compared} (95 %)"] if compared else []), "AP50",
-        "params M", "not zero M", "GMACs", "file MB", *(f"{name} ms" for name in backends),
+        "stage", "made from", "AP (95 %)", *([f"AP - {compared} (95 %)"] if compared else []),
+        "AP50", "params M", "not zero M", "GMACs", "file MB", *(f"{name} ms" for name in backends),
     ]  # fmt: skip
-    return head, [_cells(stage, stages[0], backends, compared) for stage in stages]
+    return head, [_cells(row, rows[0], backends, compared) for row in rows]
 
 
-def _has_difference(stages: Sequence[Stage], name: str) -> bool:
-    return any(name in stage.AP_differences for stage in stages)
+def _has_difference(rows: Sequence[ReportRow], name: str) -> bool:
+    return any(name in row.AP_differences for row in rows)
 
 
-def _cells(stage: Stage, first: Stage, backends: Sequence[str], compared: str | None) -> list[str]:
+def _cells(
+    row: ReportRow, first: ReportRow, backends: Sequence[str], compared: str | None
+) -> list[str]:
     return [
-        stage.name,
-        _with_interval(stage),
-        *([_difference(stage, compared)] if compared else []),
-        fraction(stage.AP50),
-        f"{stage.params / 1e6:.3f} ({stage.params / first.params:.0%})",
-        f"{stage.nonzero_params / 1e6:.3f} ({stage.nonzero_params / first.nonzero_params:.0%})",
-        f"{stage.macs / 1e9:.3f} ({stage.macs / first.macs:.0%})",
-        f"{stage.file_bytes / 1e6:.2f} ({stage.file_bytes / first.file_bytes:.0%})",
-        *(number(stage.latency_ms.get(name), 1) for name in backends),
+        row.name,
+        row.made_from or "",
+        _with_interval(row),
+        *([_difference(row, compared)] if compared else []),
+        fraction(row.AP50),
+        f"{row.params / 1e6:.3f} ({row.params / first.params:.0%})",
+        f"{row.nonzero_params / 1e6:.3f} ({row.nonzero_params / first.nonzero_params:.0%})",
+        f"{row.macs / 1e9:.3f} ({row.macs / first.macs:.0%})",
+        f"{row.file_bytes / 1e6:.2f} ({row.file_bytes / first.file_bytes:.0%})",
+        *(number(row.latency_ms.get(name), 1) for name in backends),
     ]
 
 
-def report_content(stages: Sequence[Stage], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """`report.json`: the stages in order, the dense model first, and how they were made."""
+def report_content(rows: Sequence[ReportRow], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`report.json`: the rows in order, the dense model first, and how they were made."""
     return {
-        "stages": [stage.as_json() for stage in stages],
+        "stages": [row.as_json() for row in rows],
         "command": sys.argv,
         "versions": {
             "yolox": yolox.__version__,
@@ -72,15 +75,15 @@ def report_content(stages: Sequence[Stage], facts: Mapping[str, Any]) -> dict[st
     }
 
 
-def _with_interval(stage: Stage) -> str:
-    if stage.AP_low is None or stage.AP_high is None:
-        return fraction(stage.AP)
-    return f"{fraction(stage.AP)} ({stage.AP_low:.3f}-{stage.AP_high:.3f})"
+def _with_interval(row: ReportRow) -> str:
+    if row.AP_low is None or row.AP_high is None:
+        return fraction(row.AP)
+    return f"{fraction(row.AP)} ({row.AP_low:.3f}-{row.AP_high:.3f})"
 
 
-def _difference(stage: Stage, other: str) -> str:
-    """AP less that of another stage, with its interval."""
-    found = stage.AP_differences.get(other)
+def _difference(row: ReportRow, other: str) -> str:
+    """AP less that of another row, with its interval."""
+    found = row.AP_differences.get(other)
     if found is None or found["value"] is None:
         return ""
     if found["low"] is None or found["high"] is None:
