@@ -9,7 +9,7 @@ OUT := YOLOX_outputs/demo_p6
 
 venv: $(READY)
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23" "setuptools>=68" wheel
 	$(BIN)/python -m pip install --quiet -r requirements.txt

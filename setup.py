@@ -1,5 +1,19 @@
-"""Metadata is in pyproject.toml; this file serves tools that ask for it."""
+"""Which packages are installed, and under which names; all else is in pyproject.toml.
 
-from setuptools import setup
+The folder `exps` is installed as `yolox.exps`: a package of its own name would collide with others.
+"""
 
-setup()
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXPS = sorted({path.parent.name for path in Path(__file__).parent.glob("exps/*/*.py")})
+
+setup(
+    packages=[
+        *find_packages(include=["yolox", "yolox.*"]),
+        "yolox.exps",
+        *(f"yolox.exps.{folder}" for folder in EXPS),
+    ],
+    package_dir={"yolox.exps": "exps"},
+)

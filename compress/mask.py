@@ -1,4 +1,4 @@
-"""Masks alone: `python compress/mask.py --ckpt best_ckpt.pth --share 0.49`."""
+"""Masks alone: `python compress/mask.py --ckpt best_ckpt.pth --nonzero 0.51`."""
 
 from yolox.cli.common import run
 from yolox.cli.mask import main

@@ -129,7 +129,7 @@ class TrainSpec:
         leaves the function as it is; for weights whose scales are not those of a training.
     bn_l1: weight of the sum of all |batch-norm scale| in the loss, which drives channels to zero
         before they are pruned (network slimming, Liu 2017).
-    teacher: checkpoint whose answers and neck features are learnt from; label_weight,
+    teacher: checkpoint whose outputs and neck features are learnt from; label_weight,
         distill_outputs and distill_features are the weights of the three in the loss.
     """
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,13 +75,13 @@ COMMANDS: dict[str, tuple[str, list[str], list[str], bool]] = {
     ], ["--data", "--json", "--name", "--report", "--page", "--seed"], False),
     "run": ("yolox.cli.deploy", ["--config", "config.json"], ["--config", "-f"], True),
     "prune": ("yolox.cli.compress", ["--ckpt", "good.pth"], [
-        "--recipe", "--share", "--params", "--macs", "--latency", "--latency-ms", "--until",
-        "--from", "--control", "--no-recover", "--no-eval", "-b", "--fp16", "--backends",
+        "--recipe", "--nonzero", "--share", "--params", "--macs", "--latency", "--latency-ms",
+        "--until", "--from", "--control", "--no-recover", "--no-eval", "-b", "--fp16", "--backends",
         "--resamples",
         *COMPRESS,
     ], True),
     "mask": ("yolox.cli.mask", ["--ckpt", "good.pth"], [
-        "--share", "--criterion", "--pattern", "--exclude", *COMPRESS,
+        "--nonzero", "--share", "--criterion", "--pattern", "--exclude", *COMPRESS,
     ], True),
     "adapt": ("yolox.cli.adapt", ["--ckpt", "good.pth", "--recalibrate"], [
         "--dense", "--images", "--ridge", "--no-fold", "--no-least-squares", *COMPRESS,
@@ -109,9 +110,10 @@ STUBS: dict[str, Any] = {
     "yolox.engine.launch.elastic_launch": lambda *words: 0,
     "yolox.cli.compress.compress": [],
     "yolox.cli.mask.compress": [],
-    "yolox.cli.adapt.fitting": (None, None),
+    "yolox.compress.job.ImageSet": SimpleNamespace(open=lambda device: None),
+    "yolox.cli.adapt.find_groups": SimpleNamespace(trace=None),
     "yolox.cli.adapt.adapt": {},
-    "yolox.cli.sensitivity.find_groups": None,
+    "yolox.cli.sensitivity.find_groups": SimpleNamespace(trace=SimpleNamespace(layers={})),
     "yolox.cli.sensitivity.measured_curves": {},
     "yolox.cli.sensitivity.write_heatmap": None,
     "yolox.cli.sensitivity.write_csv": None,

@@ -178,13 +178,13 @@ def test_whole_compression_and_what_reads_it(tiny_exp, ckpt, tmp_path, capsys):
 
 def test_mask_and_merge_alone(ckpt, tmp_path):
     out = str(tmp_path / "steps")
-    assert (
-        run(mask_main, ["--ckpt", str(ckpt), "--share", "0.3", "--criterion", "lamp", "--out", out])
-        == 0
-    )
-    masks = checkpoint.read(f"{out}/mask.pth")["masks"]
-    removed = sum(int((~m).sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
-    assert removed == pytest.approx(0.3, abs=1e-4)
+    words = ["--ckpt", str(ckpt), "--criterion", "lamp", "--out", out]
+    for share in (["--nonzero", "0.7"], ["--share", "0.3"]):  # the second is the old spelling
+        assert run(mask_main, [*words, *share]) == 0
+        masks = checkpoint.read(f"{out}/mask.pth")["masks"]
+        removed = sum(int((~m).sum()) for m in masks.values())
+        total = sum(m.numel() for m in masks.values())
+        assert removed / total == pytest.approx(0.3, abs=1e-4)
     words = ["--ckpt", f"{out}/mask.pth", "--encoding", "coo", "--values", "fp16", "--out", out]
     assert run(merge_main, words) == 0
     assert restore(f"{out}/merged.pth").fused
@@ -193,7 +193,8 @@ def test_mask_and_merge_alone(ckpt, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--share", "1.5"], 2, "--share: '1.5' is not"),
+        (["--nonzero", "1.5"], 2, "--nonzero: '1.5' is not"),
+        (["--nonzero", "0.5", "--share", "0.5"], 2, "not allowed with argument --nonzero"),
         (["--params", "1.5"], 2, "params 1.5 is not between 0 and 1"),
         (
             ["--params", "0.5", "--latency", "0.5"],

@@ -62,7 +62,7 @@ def test_prune_train_resume_prune_again_merge_evaluate(tiny_exp, ckpt, tmp_path,
     raw = content["state"]["raw_model"]
     assert all(raw[key].shape == value.shape for key, value in content["model"].items())
 
-    words = ["--params", "0.6", "--share", "0.4", "--out", str(second), "--calibration", out_dir]
+    words = ["--params", "0.6", "--nonzero", "0.6", "--out", str(second), "--calibration", out_dir]
     assert run(prune_main, ["--ckpt", str(tuned), *words, *QUICK, *CPU]) == 0
     merged = second / "merged.pth"
     assert parameters(second / "pruned.pth") < 0.62 * parameters(tuned)
@@ -187,9 +187,9 @@ def test_masks_outlive_pruning_and_masking_again(ckpt, tmp_path, out_dir):
         words = ["--ckpt", str(source), "--out", str(tmp_path / out), *words, *CPU]
         assert run(main, [*words, "--calibration", out_dir]) == 0
 
-    command(mask_main, ckpt, "all", "--criterion", "layer", "--share", "0.4", "--exclude")
+    command(mask_main, ckpt, "all", "--criterion", "layer", "--nonzero", "0.6", "--exclude")
     first = tmp_path / "all" / "mask.pth"
-    command(mask_main, first, "again", "--criterion", "layer", "--share", "0.3")
+    command(mask_main, first, "again", "--criterion", "layer", "--nonzero", "0.7")
     again = masks_of(tmp_path / "again" / "mask.pth")
     for name, mask in masks_of(first).items():
         assert not again[name][~mask].any(), name
@@ -210,8 +210,9 @@ def test_masks_and_channels_without_adaptation(ckpt, tmp_path, out_dir):
     )
     words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), *QUICK, *CPU]
     assert run(prune_main, [*words, "--calibration", out_dir]) == 0
-    dense, pruned, merged = json.loads((out / "report.json").read_text())["stages"][1:]
-    assert pruned["params"] < 0.62 * dense["params"]
+    _, masked, pruned, merged = json.loads((out / "report.json").read_text())["stages"]
+    assert [masked["made_from"], pruned["made_from"]] == ["dense", "masked"]
+    assert pruned["params"] < 0.62 * masked["params"]
     assert pruned["nonzero_params"] < 0.85 * pruned["params"]
     assert merged["nonzero_params"] == pruned["nonzero_params"]
 

@@ -193,19 +193,21 @@ def test_recalibration_takes_the_statistics_of_the_images():
     assert not fresh.training
 
 
-def test_replay_answers_like_the_model():
+def test_cached_outputs_are_the_models():
     torch.manual_seed(0)
     model = build(SPECS["p5"]).eval()
     images = Noise((64, 64), 4)
     trace = find_groups(model, (64, 64)).trace
     with torch.no_grad():
         expected = [model.raw(batch).cls for batch in images()]
-        replay = ForwardCache(model, trace)
+        modules = dict(model.named_modules())
+        cache = ForwardCache(model, trace)
         for depth in (0, 3, 20, 30, 20):
-            replay.keep_before(depth)
-            with replay.cached_batches(images) as batches:
+            cache.keep_before(depth)
+            with cache.cached_batches(images) as batches:
                 found = [model.raw(batch).cls for batch in batches]
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+            assert dict(model.named_modules()) == modules  # nothing is left in it
 
 
 def rows(maps):

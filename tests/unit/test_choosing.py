@@ -5,11 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from yolox.compress.recipe import half_the_model
-from yolox.compress.report.measure import Stage
-from yolox.compress.report.table import stage_table
-from yolox.compress.selection import Selection, Selector
-from yolox.compress.workspace import Job, Workspace
+from yolox.compress.job import CompressionTask
+from yolox.compress.report.measure import ReportRow
+from yolox.compress.report.table import report_table
+from yolox.compress.selection import Selection, SelectionRule, select
 from yolox.engine.state import RunOptions
 from yolox.exp import get_exp
 from yolox.export import run as export_job
@@ -17,53 +16,51 @@ from yolox.export.fallback import QuantReport
 
 
 @pytest.fixture
-def workspace(tiny_exp, tmp_path):
+def task(tiny_exp, tmp_path):
     exp = get_exp(exp_file=str(tiny_exp))
-    return Workspace(Job("dense.pth", exp, half_the_model(), tmp_path / "out", RunOptions()))
+    return CompressionTask(ckpt="dense.pth", exp=exp, out=tmp_path, options=RunOptions())
 
 
-def test_the_validation_images_choose_where_none_are_set_aside(workspace):
-    assert workspace.selection_set.paths == workspace.exp.get_eval_dataset().paths
+def test_the_validation_images_choose_where_none_are_set_aside(task):
+    assert task.selection_set.paths == task.exp.get_eval_dataset().paths
 
 
-def test_images_set_aside_choose_and_are_neither_trained_nor_reported_on(workspace):
-    workspace.exp.select_share = 0.25
-    chosen = set(workspace.selection_set.paths)
+def test_images_set_aside_choose_and_are_neither_trained_nor_reported_on(task):
+    task.exp.select_share = 0.25
+    chosen = set(task.selection_set.paths)
     assert len(chosen) == 3
-    assert not chosen & set(workspace.exp.get_dataset().paths)
-    assert not chosen & set(workspace.exp.get_eval_dataset().paths)
+    assert not chosen & set(task.exp.get_dataset().paths)
+    assert not chosen & set(task.exp.get_eval_dataset().paths)
 
 
-def test_the_best_score_is_kept_and_of_equal_ones_the_last(workspace, monkeypatch):
+def test_the_best_score_is_kept_and_of_equal_ones_the_last():
     models = {name: torch.nn.Identity() for name in ("pruned", "fold", "least_squares")}
     scores = dict(zip(models.values(), (0.1, 0.3, 0.3), strict=True))
-    judge = Selector(workspace, torch.nn.Identity(), None)
-    monkeypatch.setattr(judge, "_measure", lambda: ("AP", scores.__getitem__))
-    assert judge.best(models).name == "least_squares"
+    assert select(models, "AP", scores.__getitem__).name == "least_squares"
     scores[models["pruned"]] = 0.4
-    choice = judge.best(models)
+    choice = select(models, "AP", scores.__getitem__)
     assert choice.model is models["pruned"]
     assert choice.scores == {"pruned": 0.4, "fold": 0.3, "least_squares": 0.3}
 
 
-def test_without_labels_or_images_the_last_is_kept(workspace):
-    workspace.__dict__["selection_set"] = None
+def test_without_labels_or_images_the_last_is_kept(task):
     models = {"pruned": torch.nn.Identity(), "fold": torch.nn.Identity()}
-    assert Selector(workspace, torch.nn.Identity(), None).best(models) == Selection(
+    rule = SelectionRule(None, None, task.distance)
+    assert rule.select(models, torch.nn.Identity(), None, torch.device("cpu")) == Selection(
         models["fold"], "fold", {}, "nothing measured"
     )
 
 
 @pytest.mark.parametrize(("share", "images"), [(0.0, 6), (0.25, 3)])
-def test_the_floor_of_int8_is_chosen_on_the_same_images(workspace, monkeypatch, share, images):
-    workspace.exp.select_share = share
+def test_the_floor_of_int8_is_chosen_on_the_same_images(task, monkeypatch, share, images):
+    task.exp.select_share = share
     seen = []
     monkeypatch.setattr(export_job, "layer_damage", lambda model, images: {})
     monkeypatch.setattr(export_job, "quantise_to_floor", lambda *args: QuantReport())
     monkeypatch.setattr(
         export_job, "_measure", lambda job, dataset: seen.append(len(dataset)) or (lambda b: 0.5)
     )
-    job = SimpleNamespace(exp=workspace.exp)
+    job = SimpleNamespace(exp=task.exp)
     int8, source = export_job.Int8(max_drop=0.01), SimpleNamespace(model=None)
     report = export_job._searched(job, int8, source, (None, None), torch.empty(0), None)
     assert seen == [images]
@@ -72,14 +69,14 @@ def test_the_floor_of_int8_is_chosen_on_the_same_images(workspace, monkeypatch, 
 
 
 def test_the_table_compares_with_the_control_and_says_who_chose():
-    stages = [
-        Stage("dense", 0.4, 0.6, 10, 10, 1e9, 100),
-        Stage("control", 0.45, 0.6, 10, 10, 1e9, 100),
-        Stage("recovered", 0.43, 0.6, 5, 5, 5e8, 50, note="after is kept"),
+    rows = [
+        ReportRow("dense", 0.4, 0.6, 10, 10, 1e9, 100),
+        ReportRow("control", 0.45, 0.6, 10, 10, 1e9, 100),
+        ReportRow("recovered", 0.43, 0.6, 5, 5, 5e8, 50, note="after is kept"),
     ]
     difference = {"value": -0.02, "low": -0.031, "high": None}
-    stages[2].AP_differences = {"dense": {**difference, "value": 0.03}, "control": difference}
-    table = stage_table(stages, "Chosen on 3 images.")
+    rows[2].AP_differences = {"dense": {**difference, "value": 0.03}, "control": difference}
+    table = report_table(rows, "Chosen on 3 images.")
     assert "AP - control (95 %)" in table
     assert "-0.0200" in table
     assert "recovered: after is kept." in table

@@ -3,9 +3,11 @@
 import pytest
 
 from yolox.compress.ledger import Ledger
+from yolox.compress.stage import Artefact
+from yolox.engine.log import set_up_log
 
 
-class Stage:
+class Work:
     """Writes a file with a text, and counts how often; notes whether it had begun before."""
 
     def __init__(self, folder, text="x"):
@@ -17,16 +19,16 @@ class Stage:
         if self.text is None:
             raise KeyboardInterrupt
         self.path.write_text(self.text)
-        return {"out": self.path}
+        return {"out": Artefact(self.path, "dense")}
 
 
 def test_a_finished_stage_is_kept(tmp_path):
-    stage = Stage(tmp_path)
-    Ledger(tmp_path).run("another recipe's", {}, Stage(tmp_path))
+    stage = Work(tmp_path)
+    Ledger(tmp_path).run("another recipe's", {}, Work(tmp_path))
     for _ in range(2):
         ledger = Ledger(tmp_path)
         files = ledger.run("one", {"a": 1}, stage)
-        assert files == {"out": tmp_path / "out.txt"}
+        assert files == {"out": Artefact(tmp_path / "out.txt", "dense")}
     assert stage.calls == 1
     assert list(ledger.notes()) == ["one"]
     note = ledger.notes()["one"]
@@ -36,7 +38,7 @@ def test_a_finished_stage_is_kept(tmp_path):
 
 @pytest.mark.parametrize("change", ["inputs", "file", "gone", "again"])
 def test_it_is_done_again_when_something_changed(tmp_path, change):
-    stage = Stage(tmp_path)
+    stage = Work(tmp_path)
     Ledger(tmp_path).run("one", {"a": 1}, stage)
     if change == "file":
         stage.path.write_text("other")
@@ -50,7 +52,7 @@ def test_it_is_done_again_when_something_changed(tmp_path, change):
 
 
 def test_an_interrupted_stage_hears_of_it(tmp_path):
-    stage = Stage(tmp_path, text=None)
+    stage = Work(tmp_path, text=None)
     with pytest.raises(KeyboardInterrupt):
         Ledger(tmp_path).run("one", {"a": 1}, stage)
     stage.text = "x"
@@ -63,6 +65,14 @@ def test_an_interrupted_stage_hears_of_it(tmp_path):
 )
 def test_a_damaged_ledger_counts_as_empty(tmp_path, text):
     (tmp_path / "stages.json").write_text(text)
-    stage = Stage(tmp_path)
+    stage = Work(tmp_path)
     Ledger(tmp_path).run("one", {"a": 1}, stage)
     assert stage.calls == 1
+
+
+def test_the_log_says_what_is_other_than_before(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        Ledger(tmp_path).run("one", {"step": 1, "images": "a"}, Work(tmp_path, text=None))
+    set_up_log()
+    Ledger(tmp_path).run("one", {"step": 1, "images": "b"}, Work(tmp_path))
+    assert "one: other images\n" in capsys.readouterr().err

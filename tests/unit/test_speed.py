@@ -10,9 +10,10 @@ from yolox.benchmark.cases import BenchmarkSpec, Case, Model
 from yolox.benchmark.rounds import Row, order_of
 from yolox.benchmark.worker import Worker
 from yolox.compress.report import speed
-from yolox.compress.report.measure import MeasureSpec, Stage, measure_checkpoints
+from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_checkpoints
 from yolox.compress.report.page import _latency_rows, _tiles
-from yolox.compress.report.table import stage_table
+from yolox.compress.report.table import report_table
+from yolox.compress.stage import Artefact
 from yolox.engine import checkpoint
 from yolox.errors import ExportError, YoloxError
 from yolox.exp import get_exp
@@ -73,7 +74,8 @@ def fakes(monkeypatch):
 
 def test_all_stages_in_torch_the_ends_elsewhere(exp, paths, fakes):
     how = MeasureSpec(CPU, ("torch", "onnxruntime", "openvino"), evaluated=False)
-    dense, pruned, merged = measure_checkpoints(paths, exp, how)
+    found = {name: Artefact(path) for name, path in paths.items()}
+    dense, pruned, merged = measure_checkpoints(found, exp, how)
     outside = ["onnxruntime", "openvino"]
     assert fakes == [
         ("dense", ["torch"], (1, 8)), ("dense", outside, (1, 8)), ("pruned", ["torch"], (1,)),
@@ -96,7 +98,7 @@ def test_a_backend_that_is_not_installed_is_left_out(exp, paths, fakes, monkeypa
 
 def test_reports_show_what_is_there():
     sizes = (None, None, 4, 4, 4.0, 4)
-    first, last = Stage("dense", *sizes), Stage("merged", *sizes)
+    first, last = ReportRow("dense", *sizes), ReportRow("merged", *sizes)
     first.latency_ms, last.latency_ms = {"torch": 10, "openvino": 4}, {"torch": 5, "onnxruntime": 2}
     first.latency_ms_batch8, last.latency_ms_batch8 = {"torch": 80}, {"torch": 40}
     first.peak_mb, last.peak_mb = {"torch": 300.4, "openvino": 250}, {"torch": 280}
@@ -107,7 +109,7 @@ def test_reports_show_what_is_there():
         ("torch", "8", "80.0", "40.0", "0.50", "", ""),
     ]
     assert [tile["name"] for tile in _tiles(first, last)][-1] == "torch, batch 1"
-    assert "onnxruntime ms" in stage_table([first, last])
+    assert "onnxruntime ms" in report_table([first, last])
 
 
 def test_a_worker_that_dies_and_one_that_cannot_open(tmp_path):

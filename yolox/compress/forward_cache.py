@@ -1,12 +1,13 @@
 """Running one model over the same images again and again, while it is solved from front to back.
 
-A module whose convolutions are all solved answers the same every time: its outputs are kept on the
+A module whose convolutions are all solved gives the same outputs every time: they are kept on the
 disk and read from there, so each pass costs little more than the part that is being solved.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from yolox.models.network import Network
 
 
 class ForwardCache:
-    """Keeps what settled modules of a model answer to numbered batches.
+    """Keeps the outputs of settled modules of a model for numbered batches.
 
     Only modules that map one tensor to one tensor are kept; the largest settled ones serve.
     """
@@ -34,7 +35,7 @@ class ForwardCache:
 
     @contextmanager
     def cached_batches(self, batches: Callable[[], Iterator[Tensor]]) -> Iterator[Iterator[Tensor]]:
-        """The batches of one pass; answers are kept and reused meanwhile."""
+        """The batches of one pass; outputs are kept and reused meanwhile."""
 
         def numbered() -> Iterator[Tensor]:
             for number, images in enumerate(batches()):
@@ -42,12 +43,12 @@ class ForwardCache:
                 yield images
 
         for name, module in self._replaced.items():
-            module.forward = self._kept(name, module.forward)
+            self._put(name, _Cached(module, partial(self._outputs, name)))
         try:
             yield numbered()
         finally:
-            for module in self._replaced.values():
-                del module.forward
+            for name, module in self._replaced.items():
+                self._put(name, module)
 
     def keep_before(self, depth: int) -> None:
         """From now on, layers before `depth` do not change any more."""
@@ -61,20 +62,40 @@ class ForwardCache:
                 path.unlink()
         self._replaced = {name: self._model.get_submodule(name) for name in largest}
 
-    def _kept(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(*inputs: Any) -> Any:
-            path = self._folder.path / f"{name}@{self._batch}.{self._calls[name]}"
-            self._calls[name] += 1
-            if path.exists():
-                return torch.load(path, weights_only=True, map_location=inputs[0].device)
-            output = compute(*inputs)
-            if isinstance(output, Tensor) and len(inputs) == 1:
-                torch.save(output, path)
-            else:
-                self._unfit.add(name)
-            return output
+    def _put(self, name: str, module: nn.Module) -> None:
+        """Let the model use a module under a name."""
+        parent, _, own = name.rpartition(".")
+        setattr(self._model.get_submodule(parent), own, module)
 
-        return forward
+    def _outputs(self, name: str, module: nn.Module, *inputs: Any) -> Any:
+        """What a module gives for its inputs, computed only where it is not kept yet."""
+        path = self._folder.path / f"{name}@{self._batch}.{self._calls[name]}"
+        self._calls[name] += 1
+        if path.exists():
+            return torch.load(path, weights_only=True, map_location=inputs[0].device)
+        output = module(*inputs)
+        if isinstance(output, Tensor) and len(inputs) == 1:
+            torch.save(output, path)
+        else:
+            self._unfit.add(name)
+        return output
+
+
+class _Cached(nn.Module):
+    """Stands in for a module of which only the outputs matter."""
+
+    def __init__(self, module: nn.Module, outputs: Callable[..., Any]):
+        super().__init__()
+        self.module, self._outputs = module, outputs
+
+    def forward(self, *inputs: Any) -> Any:
+        """The module's outputs, kept or computed."""
+        return self._outputs(self.module, *inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else is asked of the module, its parts among it."""
+        own = self.__dict__["_modules"]
+        return own[name] if name in own else getattr(own["module"], name)
 
 
 def _deepest(model: Network, trace: Trace) -> dict[str, int]:

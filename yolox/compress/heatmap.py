@@ -50,7 +50,7 @@ def write_csv(path: Path, curves: Mapping[str, Curve], ratios: Sequence[float]) 
 def write_heatmap(
     path: Path, curves: Mapping[str, Curve], ratios: Sequence[float], metric: str
 ) -> None:
-    """Groups from the image (top) to the answers, ratios from left to right, colours in log.
+    """Groups from the image (top) to the outputs, ratios from left to right, colours in log.
 
     metric: what the colour bar says. Losses of nothing or less have the colour of the smallest.
     """

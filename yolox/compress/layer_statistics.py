@@ -1,6 +1,6 @@
-"""First and second moments of what convolutions read and answer, summed over images.
+"""First and second moments of what convolutions read and put out, summed over images.
 
-A convolution is a linear map from patches to answers. With the moments of both, the best map is
+A convolution is a linear map from patches to outputs. With the moments of both, the best map is
 the solution of a small system of equations, whatever the number of images was.
 """
 
@@ -39,7 +39,7 @@ class Call(NamedTuple):
 
 
 def solvable(layer: nn.Module) -> bool:
-    """Whether a layer is a linear map from patches to answers: a plain or depthwise convolution."""
+    """Whether a layer is a linear map from patches to outputs: a plain or depthwise convolution."""
     return (
         isinstance(layer, nn.Conv2d)
         and (layer.groups == 1 or is_depthwise(layer))
@@ -49,7 +49,7 @@ def solvable(layer: nn.Module) -> bool:
 
 
 class LayerStatistics:
-    """Sums over patches x [S, D] and answers y [S, O], of `blocks` independent maps.
+    """Sums over patches x [S, D] and outputs y [S, O], of `blocks` independent maps.
 
     A plain convolution is one block; a depthwise one has a block per channel (D = k * k, O = 1).
     Sums are kept in float64.
@@ -84,7 +84,7 @@ class LayerStatistics:
 
 
 class LayerVariances:
-    """Means and variances alone: of what each input position of a layer reads and it answers."""
+    """Means and variances alone: of a layer's input positions and of its outputs."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -97,39 +97,39 @@ class LayerVariances:
         self._sums = [a + to_float64(b) for a, b in zip(self._sums, new, strict=True)]
 
     def variances(self) -> tuple[Tensor, Tensor]:
-        """Of inputs [blocks, D] and answers [blocks, O]."""
+        """Of inputs [blocks, D] and outputs [blocks, O]."""
         means = [total / self._count for total in self._sums]
-        inputs, answers = means[1] - means[0] ** 2, means[3] - means[2] ** 2
+        inputs, outputs = means[1] - means[0] ** 2, means[3] - means[2] ** 2
         assert isinstance(inputs, Tensor)
-        assert isinstance(answers, Tensor)
-        return inputs.clamp(min=0), answers.clamp(min=0)
+        assert isinstance(outputs, Tensor)
+        return inputs.clamp(min=0), outputs.clamp(min=0)
 
 
 def layer_variances(
     model: Network, names: Sequence[str], batches: Callable[[], Iterator[Tensor]]
 ) -> dict[str, LayerVariances]:
-    """What layers of a model read and answer, over all their calls, in one pass over the images.
+    """What layers of a model read and put out, over all their calls, in one pass over the images.
 
     Layers that are not `solvable`, or are never called, are left out.
     """
     found: dict[str, LayerVariances] = defaultdict(LayerVariances)
 
     def see(call: Call) -> None:
-        places = sampled_positions(call.output)
+        positions = sampled_positions(call.output)
         found[call.name].add(
-            patches(call.layer, call.inputs, places),
-            answers(call.layer, call.output.flatten(2)[:, :, places]),
+            patches(call.layer, call.inputs, positions),
+            output_rows(call.layer, call.output.flatten(2)[:, :, positions]),
         )
 
-    seen = [name for name in names if solvable(model.get_submodule(name))]
-    with observed_calls(model, seen, see) as run:
+    solved = [name for name in names if solvable(model.get_submodule(name))]
+    with observed_calls(model, solved, see) as run:
         for images in batches():
             run(images)
     return dict(found)
 
 
 def weight_matrix(conv: Any) -> Tensor:
-    """The weight as maps [blocks, O, D] from patches to answers."""
+    """The weight as maps [blocks, O, D] from patches to outputs."""
     weight: Tensor = conv.weight.detach()
     return weight.flatten(1)[:, None, :] if is_depthwise(conv) else weight.flatten(1)[None]
 
@@ -139,25 +139,25 @@ def set_weight_matrix(conv: Any, rows: Tensor) -> None:
     conv.weight.data.copy_(rows.reshape(conv.weight.shape))
 
 
-def patches(conv: Any, x: Tensor, places: Tensor) -> Tensor:
+def patches(conv: Any, x: Tensor, positions: Tensor) -> Tensor:
     """What a convolution reads at some output positions: [blocks, S, D] of inputs [B, C, H, W].
 
-    places: flat output positions, the same in every image. D is in the order of the weight.
+    positions: flat output positions, the same in every image. D is in the order of the weight.
     """
     kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
     if kernel == (1, 1) and padding == (0, 0):
-        found = x[..., :: stride[0], :: stride[1]].flatten(2)[:, :, places]
+        found = x[..., :: stride[0], :: stride[1]].flatten(2)[:, :, positions]
     else:
-        found = F.unfold(x, kernel, conv.dilation, padding, stride)[:, :, places]
+        found = F.unfold(x, kernel, conv.dilation, padding, stride)[:, :, positions]
     if is_depthwise(conv):  # [B, C * k * k, S] -> [C, B * S, k * k]
         cells = kernel[0] * kernel[1]
-        split = found.reshape(len(x), -1, cells, len(places))
+        split = found.reshape(len(x), -1, cells, len(positions))
         return split.permute(1, 0, 3, 2).reshape(split.shape[1], -1, cells)
     return found.permute(0, 2, 1).reshape(1, -1, found.shape[1])
 
 
-def answers(conv: Any, y: Tensor) -> Tensor:
-    """Outputs [B, O, places] at the same positions: [blocks, S, O]."""
+def output_rows(conv: Any, y: Tensor) -> Tensor:
+    """Outputs [B, O, positions] at the same positions: [blocks, S, O]."""
     found = y.permute(1, 0, 2).flatten(1)  # [O, B * S]
     return found[:, :, None] if is_depthwise(conv) else found.T[None]
 
@@ -210,7 +210,7 @@ def observed_calls(
 
 
 class RecordedOutputs:
-    """What the layers of a model answer to the calibration images, at some places, kept on disk.
+    """The outputs of a model's layers for the calibration images, at some positions, kept on disk.
 
     So the dense model runs once, and memory does not grow with the number of images.
     """
@@ -219,7 +219,7 @@ class RecordedOutputs:
         self, model: Network, names: Sequence[str], batches: Callable[[], Iterator[Tensor]]
     ):
         self._folder = TemporaryFolder()
-        self._shapes: dict[tuple[str, int], tuple[int, ...]] = {}  # [O, places] of each call
+        self._shapes: dict[tuple[str, int], tuple[int, ...]] = {}  # [O, positions] of each call
         files: dict[tuple[str, int], BinaryIO] = {}
         with ExitStack() as stack:
 
@@ -236,7 +236,7 @@ class RecordedOutputs:
                 run(images)
 
     def of(self, name: str, number: int = 0) -> npt.NDArray[np.float32]:
-        """[images, O, places] of one of a layer's calls, read from the disk where it is used."""
+        """[images, O, positions] of one of a layer's calls, read from the disk where it is used."""
         raw = np.memmap(self._path(name, number), np.float32, "r")
         return raw.reshape(-1, *self._shapes[name, number])
 
@@ -250,7 +250,7 @@ def layer_statistics(
     kept_outputs: Mapping[str, Tensor | None],
     batches: Iterator[Tensor],
 ) -> dict[str, LayerStatistics]:
-    """What layers of `reader` read in all their calls, with what the dense model's answer there.
+    """What layers of `reader` read in all their calls, with the dense model's outputs there.
 
     kept_outputs: layer names -> the dense layer's outputs that matter (None: all).
     batches: images [B, 3, H, W] float, the same as for `recorded`.
@@ -261,11 +261,11 @@ def layer_statistics(
     def read(call: Call) -> None:
         name, x = call.name, call.inputs
         wanted = recorded.of(name, call.number)[first : first + len(x)]
-        answer = torch.from_numpy(wanted.copy()).to(x.device)
+        output = torch.from_numpy(wanted.copy()).to(x.device)
         kept = kept_outputs[name]
-        answer = answer if kept is None else answer[:, kept]
+        output = output if kept is None else output[:, kept]
         read = patches(call.layer, x, sampled_positions(call.output))
-        found[name].add(read, answers(call.layer, answer))
+        found[name].add(read, output_rows(call.layer, output))
 
     with observed_calls(reader, list(kept_outputs), read) as run:
         for images in batches:

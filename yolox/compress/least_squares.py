@@ -2,7 +2,7 @@
 
 Three parts, each on its own: constants of removed channels are folded into what read them; the
 convolutions are solved anew, in the order of the network, by ridge least squares against the dense
-model's answers (He 2017); batch-norm statistics are estimated again (EagleEye, Li 2020). All at the
+model's outputs (He 2017); batch-norm statistics are estimated again (EagleEye, Li 2020). All at the
 size that the model will run at (FixRes, Touvron 2019).
 """
 
@@ -111,7 +111,7 @@ def fold_constants(student: Student, trace: Trace) -> Network:
 
 
 def _silence(norm: Any, kept: Tensor) -> None:
-    """Let a batch norm's other channels answer its bias alone."""
+    """Let a batch norm's other channels put out its bias alone."""
     if norm.weight is None:
         gone = torch.ones_like(norm.running_var).index_fill_(0, kept.to(norm.running_var.device), 0)
         norm.running_var.add_(gone * HUGE_VARIANCE)
@@ -125,7 +125,7 @@ def _solvable(trace: Trace) -> list[Layer]:
 
 
 def _add_constant(model: Network, name: str, trace: Trace, constant: Tensor) -> None:
-    """Add a constant [O] to what a convolution answers, in its bias or its batch norms' means."""
+    """Add a constant [O] to a convolution's outputs, in its bias or its batch norms' means."""
     bias = getattr(model.get_submodule(name), "bias", None)
     if bias is not None:
         bias.add_(constant)
@@ -139,11 +139,11 @@ def _add_constant(model: Network, name: str, trace: Trace, constant: Tensor) -> 
 def least_squares(
     student: Student, trace: Trace, batches: Batches, ridge: float = AdaptStep.ridge
 ) -> Network:
-    """A copy of the student whose convolutions answer as closely as they can to the dense ones.
+    """A copy of the student whose convolutions' outputs are as close as can be to the dense ones.
 
     Layers of the same depth are solved together, from one pass over the images; each reads what
     the layers before it, solved already, send. Their batch norms become the dense model's, since it
-    is the answers before those that are fitted: a student that was tuned may have others.
+    is the outputs before those that are fitted: a student that was tuned may have others.
     """
     solved = copy.deepcopy(student.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layers = _solvable(trace)
@@ -209,7 +209,7 @@ def _gain(norm: Any) -> Tensor:
 def resolve(conv: Any, moments: LayerStatistics, mask: Tensor | None, ridge: float) -> Tensor:
     """Give a convolution the weights that fit the moments best, within its mask, in place.
 
-    Returns the constant [O] to be added to its answers; a bias, where there is one, has it already.
+    Returns the constant [O] to be added to its outputs; a bias, where there is one, has it already.
     """
     mean_x, mean_y, cov_xx, cov_xy, _ = moments.centred()
     before = to_float64(weight_matrix(conv)).mT  # [blocks, D, O]

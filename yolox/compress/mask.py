@@ -44,7 +44,7 @@ def maskable_weights(model: Network, exclude: Sequence[str] | None = None) -> di
 
     Raises ModelError where none is left.
     """
-    head: tuple[str, ...] = getattr(model, "head_keys", ()) if exclude is None else ()
+    head = model.head_keys if exclude is None else ()
     weights = {
         f"{name}.weight": layer.get_parameter("weight").detach().cpu()
         for name, layer in model.named_modules()
@@ -70,13 +70,13 @@ def draw_masks(
     warn_of_unused(step.exclude or (), dict(model.named_parameters()))
     criterion: Criterion = CRITERIA[step.criterion]
     layers = [name.removesuffix(".weight") for name in weights]
-    seen = None
+    evidence = None
     if batches is not None:
-        seen = CalibrationEvidence(
+        evidence = CalibrationEvidence(
             lambda: layer_variances(model, layers, batches),
             lambda: layer_importance(model, layers, batches.first(SENSITIVITY_IMAGES), distance),
         )
-    scores = criterion(weights, seen)
+    scores = criterion(weights, evidence)
     if step.pattern == "2:4":
         masks = two_of_four(scores)
     else:

@@ -13,7 +13,9 @@ from yolox.errors import UsageError
 from yolox.exp.base import BaseExp
 from yolox.values import shown
 
-EXPS_DIR = Path(__file__).resolve().parent.parent.parent / "exps"
+PACKAGE = Path(__file__).resolve().parent.parent
+INSTALLED = PACKAGE / "exps"  # where setup.py puts them; a checkout has them beside the package
+EXPS_DIR = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "exps"
 
 
 def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> BaseExp:

@@ -59,14 +59,12 @@ class Detector(Network):
 
     divisor: as the spec's. strides: pixels per cell of each level, where the family has levels.
     class_keys: beginnings of the names of weights that another number of classes starts anew.
-    head_keys: beginnings of the names of layers that weight masks leave alone by default.
     feature_readers: the convolutions that read the features which a student learns from its
         teacher; empty where the family has none.
     """
 
     strides: tuple[int, ...] = ()
     class_keys: tuple[str, ...] = ()
-    head_keys: tuple[str, ...] = ()
 
     @property
     def feature_readers(self) -> list[str]:

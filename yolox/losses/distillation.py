@@ -1,4 +1,4 @@
-"""Learning from another model's answers instead of, or beside, labels (Hinton 2015)."""
+"""Learning from another model's outputs instead of, or beside, labels (Hinton 2015)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -17,7 +17,7 @@ SMALLEST_NORM = 1e-6  # of filters that are scaled; smaller ones say nothing
 
 @torch.no_grad()
 def balance_filters(model: Model) -> Model:
-    """A new model that answers alike, every filter before a batch norm having the norm 1.
+    """A new model of the same outputs, every filter before a batch norm having the norm 1.
 
     A batch norm undoes the scale of the filter before it, so the scale is arbitrary; but how far a
     step of SGD or Adam turns a filter depends on it (Salimans 2016). Weights that were restored
@@ -30,7 +30,7 @@ def balance_filters(model: Model) -> Model:
 
 
 def _balance(conv: Any, norms: Sequence[Any]) -> None:
-    """Scale filters, and what the batch norms know of their answers, in place."""
+    """Scale filters, and what the batch norms know of their outputs, in place."""
     if any(bn.running_var is None or bn.weight is None for bn in norms):
         return
     norm = filters(conv).flatten(1).norm(dim=1)

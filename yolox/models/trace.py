@@ -345,7 +345,7 @@ def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
 def _set_depths(layers: dict[str, Layer]) -> None:
     """The number of convolutions on the longest way to each, layers called again counted once."""
     depths = dict.fromkeys(layers, 0)
-    for _ in layers:  # as often at most, should a layer read what it answered
+    for _ in layers:  # as often at most, should a layer read its own output
         found = {
             name: max((1 + depths[before] for before in layer.before), default=0)
             for name, layer in layers.items()

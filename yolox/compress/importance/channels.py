@@ -23,7 +23,7 @@ class Evidence:
 
     batches: calibration images [B, 3, H, W] float, anew at every call.
     gradients: of the loss with respect to every parameter, by name, mean over labelled images.
-    layer_importance: how much an error in a convolution's answers matters, by name.
+    layer_importance: how much an error in a convolution's outputs matters, by name.
     """
 
     model: Network
@@ -102,7 +102,7 @@ def mask_survival(evidence: Evidence) -> Scores:
 
 
 def output(evidence: Evidence) -> Scores:
-    """What the readers of a unit cannot make good, as a share of what they answer.
+    """What the readers of a unit cannot make good, as a share of their outputs.
 
     See `yolox.compress.importance.reconstruction`. Raises UsageError without calibration images.
     """

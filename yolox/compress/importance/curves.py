@@ -64,7 +64,7 @@ def measure_curve(
     """The curve of one group at the shares `ratios` of its units, ascending; the model is put back.
 
     systems: of `reader_systems`. damage: measures the model at each point; without one the loss is
-    the reconstruction error, as shares of the variance of what the readers answer, summed.
+    the reconstruction error, as shares of the variance of the readers' outputs, summed.
     """
     stops = removed_counts(group.size, ratios)
     readers = group_readers(group, systems)
@@ -110,7 +110,7 @@ def compensated(model: Network, readers: Sequence[AnyReader]) -> Iterator[None]:
 class OutputLoss:
     """The mean distance from the model's own raw predictions before anything has left.
 
-    Layers before the first reader of the group at hand answer as they did: they run once only.
+    Layers before the first reader of the group at hand put out what they did: they run once only.
     """
 
     def __init__(

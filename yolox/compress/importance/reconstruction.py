@@ -83,7 +83,7 @@ class Reader:
 
     @property
     def constant(self) -> Tensor:
-        """[O], to be added to the answers: their mean stays what it was."""
+        """[O], to be added to the outputs: their mean stays what it was."""
         return (self._system.weight - self.weight) @ self._system.mean
 
 
@@ -200,7 +200,7 @@ def unit_errors(
 ) -> dict[str, Tensor]:
     """[units] by group: the error that each unit adds when it leaves, in the best order.
 
-    Errors are shares of the variance of what a convolution answers, summed over the convolutions
+    Errors are shares of the variance of a convolution's outputs, summed over the convolutions
     that read the group. weights: how much such an error matters, by convolution (default: alike).
     """
     systems = reader_systems(model, groups, batches)

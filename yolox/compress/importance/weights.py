@@ -34,25 +34,25 @@ Criterion = Callable[[Mapping[str, Tensor], CalibrationEvidence | None], dict[st
 MAGNITUDE_CLAMP = 1.0  # of the YOLOX-M-P6 source system: larger weights count as equal
 TINY = 1e-12
 SENSITIVITY_IMAGES = 8
-NOISE = 0.05  # variance of the noise, as a share of the variance of what a layer answers
+NOISE = 0.05  # variance of the noise, as a share of the variance of a layer's outputs
 
 
 def magnitude(
-    weights: Mapping[str, Tensor], seen: CalibrationEvidence | None = None
+    weights: Mapping[str, Tensor], evidence: CalibrationEvidence | None = None
 ) -> dict[str, Tensor]:
     """|w|, clamped: the source system's criterion. Layers with small weights lose the most."""
     return {name: w.detach().abs().clamp(max=MAGNITUDE_CLAMP) for name, w in weights.items()}
 
 
 def layer_rank(
-    weights: Mapping[str, Tensor], seen: CalibrationEvidence | None = None
+    weights: Mapping[str, Tensor], evidence: CalibrationEvidence | None = None
 ) -> dict[str, Tensor]:
     """The rank of |w| within its layer, from 0 to 1: every layer loses the same share."""
     return {name: _ranks(w) / w.numel() for name, w in weights.items()}
 
 
 def lamp(
-    weights: Mapping[str, Tensor], seen: CalibrationEvidence | None = None
+    weights: Mapping[str, Tensor], evidence: CalibrationEvidence | None = None
 ) -> dict[str, Tensor]:
     """w^2 over the sum of all squares in the layer that are not smaller (Lee 2021, LAMP)."""
     scores = {}
@@ -68,17 +68,17 @@ def lamp(
 
 
 def activation(
-    weights: Mapping[str, Tensor], seen: CalibrationEvidence | None = None
+    weights: Mapping[str, Tensor], evidence: CalibrationEvidence | None = None
 ) -> dict[str, Tensor]:
-    """w^2 times the variance of what it reads, over the variance of what its output answers.
+    """w^2 times the variance of what it reads, over the variance of its output.
 
-    That is the share of an answer that is lost with one weight. Weight times input is Wanda's
+    That is the share of an output that is lost with one weight. Weight times input is Wanda's
     criterion (Sun 2023); the division makes outputs of all layers comparable. Raises UsageError
     without calibration images.
     """
-    if seen is None:
+    if evidence is None:
         raise UsageError("criterion activation needs calibration images")
-    layer_variances = seen.layer_variances()
+    layer_variances = evidence.layer_variances()
     scores = {}
     for name, weight in weights.items():
         squares = to_float64(weight.detach().cpu()) ** 2
@@ -86,23 +86,23 @@ def activation(
         if spread is None:  # as if all that it reads were alike
             scores[name] = squares / squares.flatten(1).sum(1).clamp(min=TINY)[:, None, None, None]
             continue
-        inputs, answers = (variance.cpu() for variance in spread.variances())
+        inputs, outputs = (variance.cpu() for variance in spread.variances())
         rows = squares.reshape(len(inputs), -1, inputs.shape[-1])
-        shares = rows * inputs[:, None, :] / answers[:, :, None].clamp(min=TINY)
+        shares = rows * inputs[:, None, :] / outputs[:, :, None].clamp(min=TINY)
         scores[name] = shares.reshape(weight.shape)
     return scores
 
 
 def output(
-    weights: Mapping[str, Tensor], seen: CalibrationEvidence | None = None
+    weights: Mapping[str, Tensor], evidence: CalibrationEvidence | None = None
 ) -> dict[str, Tensor]:
-    """`activation` times how much an error in the layer's answers matters to the model's outputs.
+    """`activation` times how much an error in the layer's outputs matters to the model's outputs.
 
     Raises UsageError without calibration images.
     """
-    shares = activation(weights, seen)
-    assert seen is not None  # or `activation` had raised
-    matters = seen.layer_importance()
+    shares = activation(weights, evidence)
+    assert evidence is not None  # or `activation` had raised
+    matters = evidence.layer_importance()
     return {name: share * matters[name.removesuffix(".weight")] for name, share in shares.items()}
 
 
@@ -129,9 +129,9 @@ def layer_importance(
     distance: Distance,
     seed: int = 0,
 ) -> dict[str, float]:
-    """By convolution: the loss of outputs per share of variance of an error in its answers.
+    """By convolution: the loss of outputs per share of variance of an error in its outputs.
 
-    Noise is added to the answers of one layer at a time; `distance` says how far the predictions
+    Noise is added to the outputs of one layer at a time; `distance` says how far the predictions
     then are from those without noise, the mean over images.
     """
     images = [batch.contiguous(memory_format=torch.channels_last) for batch in batches()]

@@ -11,9 +11,9 @@ from yolox.compress.importance.reconstruction import Reader, System
 from yolox.compress.layer_statistics import (
     LayerStatistics,
     LayerVariances,
-    answers,
     layer_variances,
     observed_calls,
+    output_rows,
     patches,
     sampled_positions,
     set_weight_matrix,
@@ -43,13 +43,13 @@ def layer_of(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_patches_times_weights_are_the_answers(name):
+def test_patches_times_weights_are_the_outputs(name):
     layer, x = layer_of(name), drawn(2, 4, 9, 7)
     y = layer(x).detach()
     places = torch.tensor([0, 3, 5, 11])
     rows = weight_matrix(layer)
     found = patches(layer, x, places) @ rows.mT
-    torch.testing.assert_close(found, answers(layer, y.flatten(2)[:, :, places]))
+    torch.testing.assert_close(found, output_rows(layer, y.flatten(2)[:, :, places]))
     assert len(rows) == (4 if name == "depthwise" else 1)
     set_weight_matrix(layer, 2 * rows)
     torch.testing.assert_close(layer(x), 2 * y)
