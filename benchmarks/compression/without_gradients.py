@@ -52,7 +52,7 @@ class Study:
 
     def __init__(self, weights: str, data: str):
         self.weights, self.data = weights, data
-        self.content, self.dense = load_trainable(weights, self.exp(SIZE).detector_spec())
+        self.content, self.dense, _ = load_trainable(weights, self.exp(SIZE).detector_spec())
         self.dense.eval()
         self.macs = complexity(fuse(self.dense), (SIZE, SIZE)).macs
         self.rows: list[dict[str, object]] = []
