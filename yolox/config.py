@@ -123,6 +123,8 @@ class TrainSpec:
     save_interval, save_minutes: steps and minutes between saves within an epoch (0: none).
     keep_latest: checkpoints kept of the last saves, should the latest be damaged.
     evaluate_first: the start is evaluated, and is the best where nothing later is better.
+    partial_ckpt: what fits of another architecture's checkpoint (`-c`) is taken over to start from
+        (`yolox.models.transfer`); without it, such a checkpoint is an error.
     guard: take back what destroys a model (`yolox.engine.guard`): an AP below `guard_share` of
         the best, or a loss that is not finite. The start is evaluated first.
     balance_filters: a fine-tune begins with filters of one norm (`yolox.models.balance`), which
@@ -155,6 +157,7 @@ class TrainSpec:
     save_history_ckpt: bool = True
     keep_latest: int = 2
     evaluate_first: bool = False
+    partial_ckpt: bool = False
     guard: bool = False
     guard_share: float = 0.5
     patience: int = 0

@@ -51,7 +51,7 @@ def solvable(layer: nn.Module) -> bool:
 class LayerStatistics:
     """Sums over patches x [S, D] and outputs y [S, O], of `blocks` independent maps.
 
-    A plain convolution is one block; a depthwise one has a block per channel (D = k * k, O = 1).
+    A plain convolution is one block; a depthwise one has a block per output (D = k * k, O = 1).
     Sums are kept in float64.
     """
 
@@ -152,7 +152,8 @@ def patches(conv: Any, x: Tensor, positions: Tensor) -> Tensor:
     if is_depthwise(conv):  # [B, C * k * k, S] -> [C, B * S, k * k]
         cells = kernel[0] * kernel[1]
         split = found.reshape(len(x), -1, cells, len(positions))
-        return split.permute(1, 0, 3, 2).reshape(split.shape[1], -1, cells)
+        blocks = split.permute(1, 0, 3, 2).reshape(split.shape[1], -1, cells)
+        return blocks.repeat_interleave(conv.out_channels // conv.in_channels, dim=0)
     return found.permute(0, 2, 1).reshape(1, -1, found.shape[1])
 
 

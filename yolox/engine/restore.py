@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ from yolox.families import (
 from yolox.limits import limit
 from yolox.models.channels import Channels, cut_channels
 from yolox.models.fuse import fuse
+from yolox.models.transfer import fitting
 from yolox.ops.sparse import decode
+
+LEAST_COMMON = 0.05  # of a model's values that another architecture's checkpoint must have
 
 
 @dataclass(frozen=True)
@@ -220,10 +223,14 @@ def _misshapen(where: str, key: str, found: Tensor, expected: Tensor) -> str:
     )
 
 
-def load_for_tuning(model: Detector, content: Mapping[str, Any], path: str | Path) -> list[str]:
+def load_for_tuning(
+    model: Detector, content: Mapping[str, Any], path: str | Path, partial: bool = False
+) -> list[str]:
     """Load weights to start a fine-tune from. Returns the keys that stay newly initialised.
 
-    Only the class predictions may differ, for another number of classes; everything else must fit.
+    Class predictions may be for another number of classes; everything else must fit. partial: what
+    fits of another architecture is taken over, and the log says how much. Raises ModelError where
+    it does not fit or hardly anything does, and where the checkpoint is merged.
     """
     if "sparse" in content:
         raise ModelError(
@@ -237,6 +244,8 @@ def load_for_tuning(model: Detector, content: Mapping[str, Any], path: str | Pat
     ]  # fmt: skip
     for key in fresh:
         state[key] = own[key]
+    if partial and _shapes(state) != _shapes(own):
+        return _load_what_fits(model, state, fresh, path)
     load_state(model, state, f"checkpoint {path}")
     if fresh:
         logger.info(
@@ -244,6 +253,29 @@ def load_for_tuning(model: Detector, content: Mapping[str, Any], path: str | Pat
             len(content["model"][fresh[0]]), len(own[fresh[0]]), len(fresh),
         )  # fmt: skip
     return fresh
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _load_what_fits(
+    model: Detector, state: Mapping[str, Tensor], fresh: Sequence[str], path: str | Path
+) -> list[str]:
+    """Load what another architecture has in common with the model. Returns the other keys."""
+    found = fitting(model, {key: value for key, value in state.items() if key not in fresh})
+    where = f"checkpoint {path}"
+    if found.share < LEAST_COMMON:
+        load_state(model, state, where)  # raises, naming what differs first
+    load_state(model, found.state, where)
+    anew = [key for key in found.state if key not in found.taken]
+    logger.warning(
+        "{} is of another architecture: {} of {} tensors are taken over ({:.0%} of the values), "
+        "of {} the kernels stand in the middle of larger ones; {} start anew, first: {}",
+        where, len(found.taken), len(found.state), found.share, len(found.enlarged), len(anew),
+        anew[0] if anew else "none",
+    )  # fmt: skip
+    return anew
 
 
 def require_sound_optimizer(optimizer: torch.optim.Optimizer, where: str) -> None:

@@ -147,10 +147,11 @@ def _load_weights(
     path, resumed = source
     expected = exp.detector_spec()
     stated = spec_of(content, path, expected)
-    if stated is not None:
+    partial = exp.train_spec().partial_ckpt and not resumed
+    if stated is not None and not partial:
         same_classes = replace(stated, num_classes=expected.num_classes)
         require_same_spec(stated if resumed else same_classes, expected, path)
-    fresh = load_for_tuning(model, content, path)
+    fresh = load_for_tuning(model, content, path, partial)
     if resumed and fresh:
         raise ModelError(
             f"checkpoint {path}: another number of classes cannot be resumed (use -c alone)"

@@ -15,6 +15,7 @@ from yolox.values import shown
 
 PACKAGE = Path(__file__).resolve().parent.parent
 INSTALLED = PACKAGE / "exps"  # where setup.py puts them; a checkout has them beside the package
+SPEAKING = ("default", "p6", "demo")  # folders whose files need no folder's name before theirs
 EXPS_DIR = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "exps"
 
 
@@ -37,31 +38,40 @@ def get_exp(exp_file: str | None = None, exp_name: str | None = None) -> BaseExp
         )
     exp = _made(factory, path)
     exp._file = str(path.resolve()) if exp_file is not None else None
-    exp._name = exp_name or _shipped_as(path)
+    exp._name = exp_name or shipped_as(path)
     if "exp_name" not in vars(exp):
-        exp.exp_name = path.stem
+        exp.exp_name = (shipped_as(path) or path.stem).replace("-", "_")
     _warn_of_typos(exp, path)
     return exp
 
 
 def shipped_names() -> list[str]:
     """Names that `-n` takes."""
-    return sorted(path.stem.replace("_", "-") for path in EXPS_DIR.glob("*/*.py"))
+    return sorted(_shipped())
 
 
-def _shipped_as(path: Path) -> str | None:
-    """The name of an experiment file that is shipped: found so on any machine."""
+def _shipped() -> dict[str, Path]:
+    """The shipped experiment files by name."""
+    return {str(shipped_as(path)): path for path in EXPS_DIR.glob("*/*.py")}
+
+
+def shipped_as(path: Path) -> str | None:
+    """The name of an experiment file that is shipped: found so on any machine.
+
+    A file's own name, behind that of its folder where it says little without it.
+    """
     if EXPS_DIR not in path.resolve().parents:
         return None
-    return path.stem.replace("_", "-")
+    folder = path.resolve().parent.name
+    name = path.stem if folder in SPEAKING else f"{folder}_{path.stem}"
+    return name.replace("_", "-")
 
 
 def _by_name(name: str) -> Path:
-    wanted = name.replace("-", "_")
-    for path in EXPS_DIR.glob("*/*.py"):
-        if path.stem == wanted:
-            return path
-    known = shipped_names()
+    shipped = _shipped()
+    if (path := shipped.get(name.replace("_", "-"))) is not None:
+        return path
+    known = sorted(shipped)
     raise UsageError(
         f"unknown experiment {shown(name)}{nearest(name, known)} (known: {', '.join(known)})"
     )

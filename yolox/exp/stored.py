@@ -13,7 +13,7 @@ from loguru import logger
 from yolox.engine import checkpoint
 from yolox.errors import ModelError, UsageError
 from yolox.exp.base import BaseExp
-from yolox.exp.build import EXPS_DIR, get_exp, shipped_names
+from yolox.exp.build import EXPS_DIR, get_exp, shipped_as, shipped_names
 from yolox.exp.options import option_types
 from yolox.exp.yolox import Exp
 from yolox.families import family_of
@@ -60,7 +60,7 @@ def _shipped_name(stored: Mapping[str, Any]) -> str | None:
     """The shipped experiment that a checkpoint names, or one of whose files it names."""
     name, file = stored.get("name"), stored.get("file")
     if name is None and file is not None and EXPS_DIR in Path(file).parents:
-        name = Path(file).stem
+        name = shipped_as(Path(file))
     if name is None:
         return None
     if (known := str(name).replace("_", "-")) in shipped_names():

@@ -1,6 +1,7 @@
 """Convolution blocks of the YOLOX family. Attribute names are YOLOX's checkpoint keys."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,6 @@ from torch import Tensor, nn
 BN_EPS = 1e-3  # YOLOX sets both on every BatchNorm after building
 BN_MOMENTUM = 0.03
 LEAKY_SLOPE = 0.1  # YOLOv3
-
-ConvFactory = Callable[..., "ConvBlock | SeparableConv"]
 
 
 def activation(name: str) -> nn.Module:
@@ -19,6 +18,7 @@ def activation(name: str) -> nn.Module:
         "relu": lambda: nn.ReLU(inplace=True),
         "lrelu": lambda: nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
         "hswish": lambda: nn.Hardswish(inplace=True),
+        "none": nn.Identity,
     }
     return layers[name]()
 
@@ -67,18 +67,92 @@ class SeparableConv(nn.Module):
         return out
 
 
-def conv_factory(depthwise: bool) -> ConvFactory:
-    """What stands for a 3x3 convolution: separable in depthwise models, plain otherwise."""
-    return SeparableConv if depthwise else ConvBlock
+class MixedConv(nn.Module):
+    """A depthwise convolution whose channels are split into chunks of different kernels (Tan 2019).
+
+    Chunk i has the kernel 2 i + 3. Each has a batch norm of its own, which is the same as one
+    behind all of them, and can be folded in.
+    """
+
+    def __init__(self, channels: int, chunks: int, stride: int = 1, *, act: str = "silu"):
+        super().__init__()
+        self.parts = nn.ModuleList(
+            ConvBlock(size, size, 2 * number + 3, stride, groups=size, act=act)
+            for number, size in enumerate(mixed_sizes(channels, chunks))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H / stride, W / stride]."""
+        parts: Sequence[ConvBlock] = self.parts  # type: ignore[assignment]
+        chunks = torch.split(x, [part.conv.in_channels for part in parts], dim=1)
+        return torch.cat([part(c) for part, c in zip(parts, chunks, strict=True)], dim=1)
+
+
+def mixed_sizes(channels: int, chunks: int) -> list[int]:
+    """Channels of each chunk: all the same but the last, which takes the rest.
+
+    Raises ValueError where nothing is left for the last.
+    """
+    size = math.ceil(channels / chunks)
+    last = channels - size * (chunks - 1)
+    if last < 1:
+        raise ValueError(f"{channels} channels cannot be split into {chunks} chunks of {size}")
+    return [size] * (chunks - 1) + [last]
+
+
+KINDS = ("dense", "separable", "depthwise", "mixed")
+LARGEST_KERNEL = 31
+MOST_CHUNKS = 8
+
+
+class ConvKind:
+    """What stands for a convolution in one part of a network, as text: KIND-SIZE.
+
+    'dense-K' and 'separable-K' have the kernel K; so has 'depthwise-K', which has no pointwise
+    convolution behind it: with more outputs than inputs, each input has several. 'mixed-N' is a
+    depthwise convolution of N chunks of different kernels. Raises ValueError for other text.
+    """
+
+    def __init__(self, text: str):
+        kind, _, size = text.partition("-")
+        if kind not in KINDS or not size.isdecimal():
+            raise ValueError(f"{text!r} is no convolution: KIND-SIZE, KIND of {', '.join(KINDS)}")
+        self.kind, self.size = kind, int(size)
+        if kind == "mixed" and not 1 <= self.size <= MOST_CHUNKS:
+            raise ValueError(f"{text!r}: between 1 and {MOST_CHUNKS} chunks are possible")
+        if kind != "mixed" and (self.size % 2 == 0 or self.size > LARGEST_KERNEL):
+            raise ValueError(f"{text!r}: kernels are odd and at most {LARGEST_KERNEL}")
+
+    def check(self, in_channels: int, out_channels: int) -> None:
+        """Raises ValueError where the kind cannot make so many channels of so many."""
+        if self.kind == "mixed":
+            mixed_sizes(in_channels, self.size)
+        wanted = {"mixed": in_channels == out_channels, "depthwise": not out_channels % in_channels}
+        if not wanted.get(self.kind, True):
+            raise ValueError(
+                f"{self.kind}-{self.size} cannot make {out_channels} channels of {in_channels}"
+            )
+
+    def build(
+        self, in_channels: int, out_channels: int, stride: int = 1, *, act: str = "silu"
+    ) -> nn.Module:
+        """A fresh one. Raises ValueError like `check`."""
+        self.check(in_channels, out_channels)
+        if self.kind == "mixed":
+            return MixedConv(in_channels, self.size, stride, act=act)
+        if self.kind == "separable":
+            return SeparableConv(in_channels, out_channels, self.size, stride, act=act)
+        groups = in_channels if self.kind == "depthwise" else 1
+        return ConvBlock(in_channels, out_channels, self.size, stride, groups=groups, act=act)
 
 
 class Bottleneck(nn.Module):
-    """1x1 then 3x3, with a residual connection where asked (channels stay the same)."""
+    """1x1 then `conv`, with a residual connection where asked (channels stay the same)."""
 
-    def __init__(self, channels: int, shortcut: bool, depthwise: bool, act: str):
+    def __init__(self, channels: int, shortcut: bool, conv: ConvKind, act: str):
         super().__init__()
         self.conv1 = ConvBlock(channels, channels, 1, act=act)
-        self.conv2 = conv_factory(depthwise)(channels, channels, 3, act=act)
+        self.conv2 = conv.build(channels, channels, act=act)
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +170,7 @@ class CSPLayer(nn.Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, blocks: int, *,
-        shortcut: bool, depthwise: bool, act: str, rest: bool = False,
+        shortcut: bool, conv: ConvKind, act: str, rest: bool = False,
     ):  # fmt: skip
         super().__init__()
         hidden = out_channels // 2
@@ -104,9 +178,7 @@ class CSPLayer(nn.Module):
         self.conv1 = ConvBlock(in_channels, hidden, 1, act=act)
         self.conv2 = ConvBlock(in_channels, side, 1, act=act)
         self.conv3 = ConvBlock(hidden + side, out_channels, 1, act=act)
-        self.m = nn.Sequential(
-            *(Bottleneck(hidden, shortcut, depthwise, act) for _ in range(blocks))
-        )
+        self.m = nn.Sequential(*(Bottleneck(hidden, shortcut, conv, act) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C_in, H, W] -> [B, C_out, H, W]."""

@@ -25,10 +25,13 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, DeformConv2d)
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """Whether every output channel of a convolution reads one input channel of its own."""
+    """Whether every output channel of a convolution reads one input channel only.
+
+    There may be several outputs of each input: as many for each, side by side.
+    """
     return (
         isinstance(layer, nn.Conv2d | DeformConv2d)
-        and layer.groups == layer.in_channels == layer.out_channels
+        and layer.groups == layer.in_channels
         and layer.groups > 1
     )
 
@@ -144,10 +147,20 @@ def _cut_layer(layer: Any, name: str, kept: Mapping[str, Sequence[int]]) -> None
         layer.num_features = len(kept["out"])
         return
     if is_depthwise(layer):
-        layer.groups = layer.in_channels = layer.out_channels = len(kept["out"])
+        _cut_depthwise(layer, name, kept["out"])
         return
     layer.out_channels = len(kept["out"]) if "out" in kept else layer.out_channels
     layer.in_channels = len(kept["in"]) if "in" in kept else layer.in_channels
+
+
+def _cut_depthwise(layer: Any, name: str, kept: Sequence[int]) -> None:
+    """Set the numbers of channels. Raises ModelError where an input loses a part of its outputs."""
+    each = layer.out_channels // layer.in_channels
+    inputs = [channel // each for channel in kept[::each]]
+    if list(kept) != [each * channel + number for channel in inputs for number in range(each)]:
+        raise ModelError(f"channels: {name} keeps some of an input's {each} outputs, not all")
+    layer.groups = layer.in_channels = len(inputs)
+    layer.out_channels = len(kept)
 
 
 def _width(layer: Any, side: str) -> int:

@@ -2,10 +2,12 @@
 
 import copy
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from yolox.models.network import Network
 
 
 class Complexity(NamedTuple):
@@ -43,6 +45,35 @@ def complexity(model: nn.Module, size_hw: tuple[int, int]) -> Complexity:
         with torch.no_grad():
             macs, _ = profile(probe, inputs=(image,), verbose=False)
     return Complexity(count_parameters(model), count_nonzero(model), float(macs))
+
+
+SOURCE_SIDE = 64  # pixels of the square that operations are counted on and scaled from
+
+
+def source_gflops(model: Network, size_hw: tuple[int, int]) -> float:
+    """10^9 operations as the YOLOX-nano variants' authors state them.
+
+    2 x (MACs and biases of convolutions + 2 for each value that a batch norm gives), counted at 64
+    x 64 and scaled to the size. Of the model before batch norm is folded in.
+    """
+    count = 0.0
+
+    def add(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal count
+        if isinstance(layer, nn.BatchNorm2d):
+            count += 2 * output.numel()
+        elif isinstance(layer, nn.Conv2d):
+            each = layer.weight[0].numel() + (layer.bias is not None)
+            count += each * output.numel()
+
+    probe = copy.deepcopy(model).eval()
+    for layer in probe.modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            layer.register_forward_hook(add)
+    device = next(probe.parameters()).device
+    with torch.no_grad():
+        probe.raw(torch.zeros(1, 3, SOURCE_SIDE, SOURCE_SIDE, device=device))
+    return 2 * count * size_hw[0] * size_hw[1] / SOURCE_SIDE**2 / 1e9
 
 
 def describe(found: Complexity, size_hw: tuple[int, int]) -> str:

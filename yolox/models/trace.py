@@ -225,7 +225,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         module: Any = self._modules[name]
         depthwise = is_depthwise(module)
         if name not in self._layers:
-            outputs = known.labels if depthwise else self._new(out.shape[1])
+            each = module.out_channels // module.in_channels  # outputs of a depthwise one's input
+            outputs = known.labels.repeat(each) if depthwise else self._new(out.shape[1])
             kind = "depthwise" if depthwise else "conv"
             kernel = module.kernel_size[0] * module.kernel_size[1]
             self._layers[name] = Layer(name, module, kind, known.labels, outputs, kernel)

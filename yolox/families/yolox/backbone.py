@@ -1,4 +1,4 @@
-"""Backbones: CSPDarknet with three or four output levels, and Darknet-53."""
+"""Backbones: CSPDarknet with three or four output levels, and Darknet-53. See `ghost.py`, too."""
 
 from torch import Tensor, nn
 
@@ -9,17 +9,15 @@ from yolox.models.blocks import (
     Focus,
     ResidualBlock,
     SPPBottleneck,
-    conv_factory,
 )
 
-STEM_CHANNELS = 64  # CSPDarknet, before `width`
 BASE_BLOCKS = (
     3  # bottlenecks of the first stage, before `depth`; the middle stages have three times as many
 )
 
 
 class Backbone(nn.Module):
-    """Runs `stem` and the stages `dark2`, `dark3`, ...; returns the feature of each level."""
+    """Runs `stem` and the stages `dark2`, `dark3`, ...; returns the feature of each stage."""
 
     stem: nn.Module
 
@@ -28,13 +26,13 @@ class Backbone(nn.Module):
         self.stage_names = [f"dark{stage}" for stage in range(2, levels + 3)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] -> features [B, C_l, H / stride_l, W / stride_l], fine to coarse."""
+        """[B, 3, H, W] -> features of stride 4, 8, ...; the first is before the levels."""
         x = self.stem(images)
         features = []
         for name in self.stage_names:
             x = getattr(self, name)(x)
             features.append(x)
-        return features[1:]
+        return features
 
 
 class CSPDarknet(Backbone):
@@ -42,16 +40,15 @@ class CSPDarknet(Backbone):
 
     def __init__(self, spec: YoloxSpec):
         super().__init__(levels=len(spec.strides))
-        conv = conv_factory(spec.depthwise)
-        stem = int(STEM_CHANNELS * spec.width)
         base = max(round(BASE_BLOCKS * spec.depth), 1)
-        widths = [stem * 2, *(int(channels * spec.width) for channels in spec.channels)]
+        channels, *widths = spec.stage_widths
         blocks = [base, *([base * 3] * (len(widths) - 2)), base]
-        self.stem = Focus(3, stem, 3, spec.act)
-        channels = stem
-        for name, width, count in zip(self.stage_names, widths, blocks, strict=True):
+        self.stem = Focus(3, channels, 3, spec.act)
+        down = spec.kind("backbone_down")
+        stages = zip(widths, blocks, spec.backbone_convs, strict=True)
+        for name, (width, count, conv) in zip(self.stage_names, stages, strict=True):
             last = name == self.stage_names[-1]
-            layers: list[nn.Module] = [conv(channels, width, 3, 2, act=spec.act)]
+            layers: list[nn.Module] = [down.build(channels, width, 2, act=spec.act)]
             if last:
                 layers.append(SPPBottleneck(width, width, spec.act))
             layers.append(
@@ -60,7 +57,7 @@ class CSPDarknet(Backbone):
                     width,
                     count,
                     shortcut=not last,
-                    depthwise=spec.depthwise,
+                    conv=conv,
                     act=spec.act,
                     rest=spec.csp_shortcut == "rest",
                 )

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolox.families.yolox.spec import YoloxSpec
-from yolox.models.blocks import ConvBlock, conv_factory
+from yolox.families.yolox.spec import HEAD_CHANNELS, YoloxSpec
+from yolox.models.blocks import ConvBlock
 
-HEAD_CHANNELS = 256  # before `width`
 PRIOR_PROB = 1e-2  # focal-loss bias initialisation (Lin 2017)
 
 
@@ -36,10 +35,10 @@ class YOLOXHead(nn.Module):
         super().__init__()
         width = int(HEAD_CHANNELS * spec.width)
         levels = range(len(in_channels))
-        conv = conv_factory(spec.depthwise)
+        conv = spec.kind("head_conv")
 
         def branch() -> nn.Sequential:
-            return nn.Sequential(*(conv(width, width, 3, act=spec.act) for _ in range(2)))
+            return nn.Sequential(*(conv.build(width, width, act=spec.act) for _ in range(2)))
 
         self.cls_convs = nn.ModuleList(branch() for _ in levels)
         self.reg_convs = nn.ModuleList(branch() for _ in levels)

@@ -6,30 +6,32 @@ C3_p4, reduce_conv1, C3_p3, bu_conv2, C3_n3, bu_conv1, C3_n4.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yolox.families.yolox.backbone import BASE_BLOCKS, CSPDarknet, Darknet53
+from yolox.families.yolox.ghost import GhostNet
 from yolox.families.yolox.spec import YoloxSpec
-from yolox.models.blocks import ConvBlock, CSPLayer, conv_factory
+from yolox.models.blocks import ConvBlock, ConvKind, CSPLayer
 
 FIRST_LEVEL = 3  # stride 8 = 2^3
 
 
 class PAFPN(nn.Module):
-    """Path-aggregation FPN (Liu 2018) over CSPDarknet; features out, fine to coarse."""
+    """Path-aggregation FPN (Liu 2018) over CSPDarknet or GhostNet; features out, fine to coarse."""
 
     def __init__(self, spec: YoloxSpec):
         super().__init__()
-        self.backbone = CSPDarknet(spec)
+        self.backbone = GhostNet() if spec.backbone == "ghost" else CSPDarknet(spec)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
-        self.out_channels = [int(channels * spec.width) for channels in spec.channels]
-        conv = conv_factory(spec.depthwise)
+        self.out_channels = list(spec.widths)
+        down = spec.kind("neck_down")
         blocks = round(BASE_BLOCKS * spec.depth)
         steps = len(spec.strides) - 1
         self.down_names, self.up_names = _step_names(steps)
 
         def csp(in_channels: int, out_channels: int) -> CSPLayer:
             return CSPLayer(
-                in_channels, out_channels, blocks, shortcut=False, depthwise=spec.depthwise,
+                in_channels, out_channels, blocks, shortcut=False, conv=spec.kind("neck_conv"),
                 act=spec.act, rest=spec.csp_shortcut == "rest",
             )  # fmt: skip
 
@@ -37,14 +39,15 @@ class PAFPN(nn.Module):
             wide, narrow = self.out_channels[steps - step], self.out_channels[steps - step - 1]
             setattr(self, lateral, ConvBlock(wide, narrow, 1, act=spec.act))
             setattr(self, merge, csp(2 * narrow, narrow))
-        for step, (down, merge) in enumerate(self.up_names):
+        for step, (reduce, merge) in enumerate(self.up_names):
             narrow, wide = self.out_channels[step], self.out_channels[step + 1]
-            setattr(self, down, conv(narrow, narrow, 3, 2, act=spec.act))
+            setattr(self, reduce, down.build(narrow, narrow, 2, act=spec.act))
             setattr(self, merge, csp(2 * narrow, wide))
+        self.dark2_path = Dark2Path(spec) if spec.fpn_dark2 else None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one feature per level, fine to coarse."""
-        features = self.backbone(images)
+        before, *features = self.backbone(images)
         x = features[-1]
         laterals = []
         for (lateral, merge), finer in zip(self.down_names, reversed(features[:-1]), strict=True):
@@ -52,10 +55,41 @@ class PAFPN(nn.Module):
             laterals.append(reduced)
             x = getattr(self, merge)(torch.cat([self.upsample(reduced), finer], dim=1))
         outputs = [x]
+        added = self.dark2_path(before, features[0]) if self.dark2_path is not None else None
         for (down, merge), reduced in zip(self.up_names, reversed(laterals), strict=True):
-            x = getattr(self, merge)(torch.cat([getattr(self, down)(x), reduced], dim=1))
+            halved = getattr(self, down)(x)
+            if added is not None:
+                pooled = added if x is outputs[0] else F.max_pool2d(added, 2)
+                halved, added = halved + _repeated(pooled, halved.shape[1]), pooled
+            x = getattr(self, merge)(torch.cat([halved, reduced], dim=1))
             outputs.append(x)
         return outputs
+
+
+class Dark2Path(nn.Module):
+    """What the backbone's feature of stride 4 adds to the bottom-up steps of the neck.
+
+    It is halved by a plain depthwise convolution, added to the finest level's feature, and halved
+    again by a separable one. The result is added where a step's input was halved, and pooled for
+    the next step.
+    """
+
+    def __init__(self, spec: YoloxSpec):
+        super().__init__()
+        fine, act = spec.widths[0], spec.act
+        self.down = ConvKind("depthwise-3").build(spec.stage_widths[1], fine, 2, act=act)
+        self.mix = ConvKind("separable-3").build(fine, fine, 2, act=act)
+
+    def forward(self, before: Tensor, finest: Tensor) -> Tensor:
+        """Features of stride 4 and 8 -> [B, C of the finest level, H / 16, W / 16]."""
+        out: Tensor = self.mix(self.down(before) + finest)
+        return out
+
+
+def _repeated(x: Tensor, channels: int) -> Tensor:
+    """The channels over and over again, until there are so many."""
+    times = channels // x.shape[1]
+    return torch.cat([x] * times, dim=1) if times > 1 else x
 
 
 def _step_names(steps: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -82,7 +116,7 @@ class TopDownFPN(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> features at strides 8, 16, 32."""
-        fine, middle, coarse = self.backbone(images)
+        _, fine, middle, coarse = self.backbone(images)
         middle = self.out1(torch.cat([self.upsample(self.out1_cbl(coarse)), middle], dim=1))
         fine = self.out2(torch.cat([self.upsample(self.out2_cbl(middle)), fine], dim=1))
         return [fine, middle, coarse]

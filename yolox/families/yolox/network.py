@@ -21,7 +21,7 @@ class YoloxDetector(Detector):
     def __init__(self, spec: YoloxSpec):
         super().__init__()
         self.strides, self.divisor = spec.strides, spec.divisor
-        neck = PAFPN(spec) if spec.backbone == "csp" else TopDownFPN(spec.act)
+        neck = TopDownFPN(spec.act) if spec.backbone == "darknet53" else PAFPN(spec)
         self.backbone: Any = neck
         self.head: Any = YOLOXHead(spec, neck.out_channels)
 

@@ -8,12 +8,16 @@ from torch import Tensor
 
 from yolox.config import MOST, one_of, require
 from yolox.families.base import Detector, DetectorSpec
+from yolox.models.blocks import ConvKind
 from yolox.ops.points import decode_raw
 
 ACTIVATIONS = ("silu", "relu", "lrelu", "hswish")
-BACKBONES = ("csp", "darknet53")
+BACKBONES = ("csp", "darknet53", "ghost")
 CSP_SHORTCUTS = ("hidden", "rest")
 IOU_LOSSES = ("iou", "giou")
+GHOST_WIDTHS = (40, 80, 160)  # of the Ghost backbone's levels
+STEM_CHANNELS = 64  # CSPDarknet's, before `width`
+HEAD_CHANNELS = 256  # before `width`
 LARGEST_SCALE = 64.0  # of depth and width: YOLOX-X has 1.33 and 1.25
 
 
@@ -25,6 +29,11 @@ class YoloxSpec(DetectorSpec):
     channels: channels of each level before `width` is applied.
     csp_shortcut: what the shortcut branch of a CSP layer keeps. 'hidden' as in YOLOX (as many
         channels as the main branch), 'rest' as in the YOLOX-M-P6 source (input minus hidden).
+    depthwise: whether 3x3 convolutions are separable, wherever the options below say nothing else.
+    backbone_conv, neck_conv: the second convolution of bottlenecks (see `ConvKind`); that of the
+        backbone once, or once for each of its stages. backbone_down, neck_down: those that halve
+        the size. head_conv: those of the head's branches.
+    fpn_dark2: the neck reads the backbone's feature of stride 4, too.
     """
 
     family: ClassVar[str] = "yolox"
@@ -37,6 +46,12 @@ class YoloxSpec(DetectorSpec):
     act: str = "silu"
     depthwise: bool = False
     csp_shortcut: str = "hidden"
+    backbone_conv: tuple[str, ...] = ()
+    backbone_down: str = ""
+    neck_conv: str = ""
+    neck_down: str = ""
+    head_conv: str = ""
+    fpn_dark2: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,8 +77,78 @@ class YoloxSpec(DetectorSpec):
         )
         require(
             self.backbone == "csp" or len(self.strides) == 3,
-            "backbone 'darknet53' has the strides (8, 16, 32) only",
+            f"backbone {self.backbone!r} has the strides (8, 16, 32) only",
         )
+        self._check_ghost()
+        self._check_convolutions()
+
+    def _check_ghost(self) -> None:
+        if self.backbone == "ghost":
+            require(
+                self.widths == GHOST_WIDTHS,
+                f"backbone 'ghost' makes {GHOST_WIDTHS} channels, not {self.widths}",
+            )
+
+    def _check_convolutions(self) -> None:
+        """That the kinds named, and the channels they get, are possible."""
+        given = (self.backbone_conv, self.backbone_down, self.neck_conv, self.neck_down)
+        if self.backbone == "darknet53":
+            require(not any((*given, self.fpn_dark2)), "backbone 'darknet53' has no such options")
+            return
+        if self.backbone == "ghost":
+            options = (self.backbone_conv, self.backbone_down, self.fpn_dark2)
+            require(not any(options), "backbone 'ghost' has no options of its own")
+        else:
+            stages = self.stage_widths
+            require(min(stages) > 0, f"width {self.width:g} leaves a stage without channels")
+            for number, kind in enumerate(self.backbone_convs):
+                kind.check(stages[number + 1] // 2, stages[number + 1] // 2)
+                self.kind("backbone_down").check(stages[number], stages[number + 1])
+        fine = self.widths[0]
+        require(
+            not self.fpn_dark2 or all(width % fine == 0 for width in self.widths),
+            f"fpn_dark2: channels {self.widths} are not all multiples of {fine}",
+        )
+        if self.fpn_dark2:
+            ConvKind("depthwise-3").check(self.stage_widths[1], fine)
+        for width in self.widths:
+            self.kind("neck_conv").check(width // 2, width // 2)
+            self.kind("neck_down").check(width, width)
+        head = int(HEAD_CHANNELS * self.width)
+        self.kind("head_conv").check(head, head)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(int(channels * self.width) for channels in self.channels)
+
+    @property
+    def stage_widths(self) -> tuple[int, ...]:
+        """Channels of CSPDarknet's stem and stages; the first two are before the levels."""
+        stem = int(STEM_CHANNELS * self.width)
+        return (stem, stem * 2, *self.widths)
+
+    def kind(self, option: str) -> ConvKind:
+        """The convolution that an option names, or `depthwise` where it is empty."""
+        text = getattr(self, option) or ("separable-3" if self.depthwise else "dense-3")
+        try:
+            return ConvKind(text)
+        except ValueError as error:
+            raise ValueError(f"{option}: {error}") from error
+
+    @property
+    def backbone_convs(self) -> list[ConvKind]:
+        """`backbone_conv` of each of the backbone's stages. Raises ValueError."""
+        stages = len(self.strides) + 1
+        given = self.backbone_conv or ("separable-3" if self.depthwise else "dense-3",)
+        require(
+            len(given) in (1, stages), f"backbone_conv {given} names neither one kind nor {stages}"
+        )
+        try:
+            kinds = [ConvKind(text) for text in given]
+        except ValueError as error:
+            raise ValueError(f"backbone_conv: {error}") from error
+        return kinds * (stages // len(kinds))
 
     @property
     def divisor(self) -> int:
