@@ -19,10 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=default.train_images, metavar="IMAGES")
     parser.add_argument("--val", type=int, default=default.val_images, metavar="IMAGES")
     parser.add_argument("--size", type=int, default=default.size, help="longer side in pixels")
+    parser.add_argument("--classes", type=int, default=default.classes, help="of the shapes")
     parser.add_argument("--seed", type=int, default=default.seed)
     args = parser.parse_args(argv)
     try:
-        spec = SyntheticSpec(args.train, args.val, args.size, args.seed)
+        spec = SyntheticSpec(args.train, args.val, args.size, args.seed, classes=args.classes)
     except ValueError as error:
         raise UsageError(str(error)) from error
     make_dataset(args.out, spec)

@@ -50,6 +50,7 @@ class SyntheticSpec:
     size: int = 256  # longer side of every image in pixels
     seed: int = 0
     max_objects: int = 6  # an image that is not empty gets 1 to this many
+    classes: int = len(_CLASSES)  # the first so many of the shapes
     empty_share: float = 0.05  # images without any object, spread evenly over each split
 
     def __post_init__(self) -> None:
@@ -59,6 +60,14 @@ class SyntheticSpec:
                 raise ValueError(f"{key} {getattr(self, key)} is less than {smallest}")
         if not 0.0 <= self.empty_share < 1.0:
             raise ValueError(f"empty_share {self.empty_share} is not in [0, 1)")
+
+        if not 1 <= self.classes <= len(_CLASSES):
+            raise ValueError(f"classes {self.classes} is not between 1 and {len(_CLASSES)}")
+
+    @property
+    def categories(self) -> dict[str, int]:
+        """The ids of the classes that there are."""
+        return {name: CATEGORIES[name] for name in _CLASSES[: self.classes]}
 
     def images(self, split: str) -> int:
         """Number of images of a split, 'train' or 'val'."""
@@ -120,7 +129,7 @@ def draw_image(spec: SyntheticSpec, split: str, index: int) -> tuple[UInt8, list
     width, height = (round(spec.size * side) for side in rng.choice(ASPECTS_WH))
     canvas = _background(width, height, rng)
     is_empty = int((index + 1) * spec.empty_share) > int(index * spec.empty_share)
-    shapes = [] if is_empty else _place(width, height, spec.max_objects, rng)
+    shapes = [] if is_empty else _place(width, height, spec, rng)
     owner = np.full((height, width), -1, np.int64)
     for number, shape in enumerate(shapes):
         mask = _mask(shape, width, height)
@@ -150,12 +159,12 @@ def _unit_outline(name: str) -> list[Points]:
     return [np.stack([c.real, c.imag], axis=1) for c in outlines.get(name, square)]
 
 
-def _place(width: int, height: int, max_objects: int, rng: np.random.Generator) -> list[_Shape]:
+def _place(width: int, height: int, spec: SyntheticSpec, rng: np.random.Generator) -> list[_Shape]:
     """Shapes in drawing order: later ones cover earlier ones, but never most of one."""
     shapes: list[_Shape] = []
     largest = min(SIDES[1], LARGEST_SHARE * min(width, height))
-    for _ in range(rng.integers(1, max_objects + 1)):
-        name = list(CATEGORIES)[rng.integers(len(CATEGORIES))]
+    for _ in range(rng.integers(1, spec.max_objects + 1)):
+        name = list(spec.categories)[rng.integers(spec.classes)]
         radius = float(np.exp(rng.uniform(np.log(SIDES[0]), np.log(largest)))) / 2
         stretch = np.exp(rng.uniform(-0.15, 0.15) * np.array([1.0, -1.0]))
         angle = rng.uniform(0, 2 * np.pi)
@@ -266,7 +275,7 @@ def _write_split(folder: Path, spec: SyntheticSpec, split: str) -> None:
         images.append({"id": index + 1, "file_name": name, "width": width, "height": height})
         for annotation in found:
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **annotation})
-    classes = [{"id": number, "name": name} for name, number in CATEGORIES.items()]
+    classes = [{"id": number, "name": name} for name, number in spec.categories.items()]
     content = {"images": images, "annotations": annotations, "categories": classes}
     (folder / "annotations").mkdir(exist_ok=True)
     (folder / JSON_FILE.format(split)).write_text(json.dumps(content))

@@ -37,7 +37,8 @@ class ReportRow:
     params, nonzero_params and macs are those of the model as it is deployed: batch norm fused.
     file_bytes: weights and masks alone, without training state.
     latency_ms: milliseconds at batch 1 by backend; latency_ms_batch8: per batch of 8. Backends
-        other than torch, and batch 8, are measured for the first and the last row only.
+        other than torch, and batch 8, are measured for the first and the last row only; rows of the
+        same shapes as what they were made from are not measured again.
     peak_mb: MiB at most in memory of the process that runs batch 1, by backend; Python and the
         runtime are part of it.
     note: what was kept of several models, and whether the last row was not made from this one.
@@ -160,11 +161,17 @@ def _differences(
     return found
 
 
+def _is_timed(row: ReportRow, rows: Mapping[str, ReportRow], last: ReportRow) -> bool:
+    """Whether a row computes something else than what it was made from, or ends the table."""
+    before = rows.get(row.made_from or "")
+    return before is None or row is last or (row.params, row.macs) != (before.params, before.macs)
+
+
 def _measure_speed(
     rows: Sequence[ReportRow], found: Artefacts, exp: BaseExp, how: MeasureSpec
 ) -> None:
     by_name = {row.name: row for row in rows}
-    paths = {name: artefact.path for name, artefact in found.items()}
+    paths = {row.name: found[row.name].path for row in rows if _is_timed(row, by_name, rows[-1])}
     for timed in measure_speed(paths, exp, how.backends, how.device):
         row, backend = by_name[timed.case.model.name], timed.case.backend
         if timed.case.batch == 1:
