@@ -1,13 +1,14 @@
-"""`torch.onnx.export`, remembered: tracing takes seconds, and many tests need the same graphs."""
+"""The traced graphs, remembered: tracing takes seconds, and many tests need the same graphs."""
 
 import hashlib
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-_trace = torch.onnx.export
+from yolox.export import onnx_graph
+
+_trace = onnx_graph.exported
 _known: dict[str, bytes] = {}
 
 

@@ -15,12 +15,12 @@ from yolox.data.augment import letterbox
 from yolox.data.coco_classes import class_labels
 from yolox.data.draw import draw_boxes
 from yolox.data.image import read_image, write_image
-from yolox.data.sample import Float32, Int64, UInt8
+from yolox.data.sample import Float32, Int64, UInt8, channels_first
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.predict import detect, legacy_input, to_detections
 from yolox.exp import BaseExp, exp_of_checkpoint, get_exp
-from yolox.export.open import Runtime, is_exported, open_model
+from yolox.export.open import Runtime, is_exported, open_model, require_device_used
 from yolox.limits import over_limit
 from yolox.values import check_value, shown
 
@@ -130,7 +130,7 @@ class Predictor:
 
     def _detect(self, image: UInt8) -> ImageDetections:
         canvas, ratio = letterbox(image, self.size_hw)
-        batch = torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None]
+        batch = torch.from_numpy(channels_first(canvas))[None]
         predictions = self.backend(legacy_input(batch) if self.legacy else batch)
         found = to_detections(detect(predictions, self.backend, self.spec)[0], ratio)
         return ImageDetections(
@@ -178,8 +178,7 @@ def load(
     """
     spec = _eval_spec(conf, nms, class_agnostic)
     size_hw = None if size is None else _size_hw(size)
-    if device not in (None, "cpu") and _runs_outside_torch(path, backend):
-        raise UsageError(f"device {device!r} is for torch: {path} is to run in another backend")
+    require_device_used(device, path, backend)
     exp = _experiment(path, exp_file, name, size_hw)
     opened = open_model(
         path,
@@ -207,10 +206,6 @@ def pixels(image: PathOrArray) -> UInt8:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"image of shape {image.shape}, {image.dtype}, is not [H, W, 3] of uint8")
     return image
-
-
-def _runs_outside_torch(path: str | Path, backend: str | None) -> bool:
-    return is_exported(path) if backend is None else backend in ("onnxruntime", "openvino")
 
 
 def _eval_spec(conf: float, nms: float, class_agnostic: bool) -> EvalSpec:

@@ -18,13 +18,7 @@ from yolox.data.coco import CocoDataset, size_warning
 from yolox.errors import DataError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
 from yolox.eval.evaluate import evaluate, in_stated_pixels
-from yolox.eval.predict import (
-    PredictOptions,
-    place,
-    predict,
-    rectangular_batches,
-    square_batches,
-)
+from yolox.eval.predict import PredictOptions, place, predict, rectangular_batches, square_batches
 
 BOX = [16.0, 12.0, 32.0, 24.0]  # x, y, width, height in the stated 64 x 48
 OPTIONS = PredictOptions(EvalSpec(), progress=False)

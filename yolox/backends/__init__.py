@@ -3,11 +3,4 @@
 from yolox.backends.base import BACKENDS, PRECISIONS, Backend, ModelInfo, missing_packages
 from yolox.backends.pytorch import TorchBackend
 
-__all__ = [
-    "BACKENDS",
-    "PRECISIONS",
-    "Backend",
-    "ModelInfo",
-    "TorchBackend",
-    "missing_packages",
-]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "ModelInfo", "TorchBackend", "missing_packages"]

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from yolox.backends import Backend, ModelInfo
 from yolox.engine.log import peak_memory_mb
 from yolox.errors import YoloxError
-from yolox.eval.latency import random_images
+from yolox.eval.latency import random_images, timed_ms, warm_up
 from yolox.exp import get_exp
 from yolox.export.open import Runtime, open_model
 from yolox.families import spec_from_dict
 
-WARMUP = 3
 FAILED = "failed"
 PATIENCE_S = 5  # for a process to end by itself
 
@@ -128,8 +125,7 @@ def serve(pipe: Connection, order: Order) -> None:
     try:
         torch.set_num_threads(order.threads)
         backend, images = open_order(order), random_images(order.batch, order.size_hw)
-        for _ in range(WARMUP):
-            backend(images)
+        warm_up(backend, images)
         pipe.send("ready")
         while (count := pipe.recv()) is not None:
             pipe.send((timed_ms(backend, images, count), _peak_mb(order)))
@@ -149,21 +145,6 @@ def open_order(order: Order) -> Backend:
         known = type(get_exp(order.exp_file).detector_spec()) if order.exp_file else None
         spec = spec_from_dict(order.spec, str(order.file), known)
     return open_model(order.file, runtime, order.size_hw, spec, info=order.info).backend
-
-
-def timed_ms(backend: Backend, images: Tensor, count: int, *, warm: bool = True) -> list[float]:
-    """Milliseconds of each of `count` batches.
-
-    warm: after one that is not counted, as the caches hold what was computed before.
-    """
-    if warm:
-        backend(images)
-    found = []
-    for _ in range(count):
-        start = time.perf_counter()
-        backend(images)
-        found.append((time.perf_counter() - start) * 1000)
-    return found
 
 
 def _peak_mb(order: Order) -> float:

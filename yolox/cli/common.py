@@ -15,7 +15,7 @@ from yolox.engine.log import set_up_log
 from yolox.engine.records import Record
 from yolox.errors import UsageError, YoloxError
 from yolox.exp import BaseExp, exp_of_checkpoint, get_exp, set_stored_options
-from yolox.export.open import Opened, Runtime, is_exported, open_model
+from yolox.export.open import Opened, Runtime, is_exported, open_model, require_device_used
 
 Main = Callable[[list[str] | None], int]
 
@@ -115,6 +115,7 @@ def open_named(args: argparse.Namespace, exp: BaseExp, fused: bool = True) -> Op
     precision = half if args.fp16 else "bf16" if args.bf16 else "fp32"
     runtime = Runtime(args.backend, precision, device, args.threads, args.provider)
     path = named_checkpoint(args, exp)
+    require_device_used(args.device, path, args.backend)
     opened = open_model(path, runtime, exp.test_size, exp.detector_spec(), fused=fused)
     info = opened.backend.info
     if info.size_hw is not None and tuple(info.size_hw) != tuple(exp.test_size):

@@ -27,18 +27,12 @@ from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
 from yolox.eval.evaluate import in_stated_pixels
-from yolox.eval.predict import (
-    PredictOptions,
-    Timing,
-    predict,
-    rectangular_batches,
-    square_batches,
-)
+from yolox.eval.predict import PredictOptions, Timing, predict, rectangular_batches, square_batches
 from yolox.eval.tables import metrics_table
 from yolox.exp import BaseExp, get_exp
 from yolox.exp.options import option_types, parse_pairs
 from yolox.export.graph_size import graph_size
-from yolox.export.open import Runtime, open_model
+from yolox.export.open import Runtime, open_model, require_device_used
 from yolox.files import write_json
 from yolox.limits import over_limit
 from yolox.models.complexity import count_nonzero
@@ -133,6 +127,7 @@ def deploy(config: DeployConfig, exp_file: str | None = None) -> None:
     require_writable({"answer": config.answer})
     clock = time.perf_counter()
     exp = _experiment(config.exp, exp_file)
+    require_device_used(config.device, config.checkpoint, config.backend)
     runtime = Runtime(
         config.backend, config.precision, pick_device(config.device), config.threads,
         config.provider,

@@ -9,12 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from yolox.cli.arguments import Parser, real, require_writable, whole
-from yolox.cli.common import (
-    add_experiment,
-    load_experiment,
-    named_checkpoint,
-    set_test_size,
-)
+from yolox.cli.common import add_experiment, load_experiment, named_checkpoint, set_test_size
 from yolox.config import EvalSpec
 from yolox.errors import UsageError
 from yolox.exp import BaseExp

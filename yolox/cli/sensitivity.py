@@ -29,11 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = job_parser("compress/sensitivity.py", str(__doc__))
     parser.add_argument("--metric", default=SensitivityStep.metric, help=", ".join(METRICS))
     parser.add_argument(
-        "--ratios",
-        nargs="+",
-        type=real(0, 1),
-        default=list(RATIOS),
-        help="shares of units removed",
+        "--ratios", nargs="+", type=real(0, 1), default=list(RATIOS), help="shares of units removed"
     )
     parser.add_argument(
         "--images", type=whole(), default=SensitivityStep.images, help="to measure the loss on"

@@ -13,6 +13,7 @@ from torch import Tensor
 from yolox.compress.fingerprint import Fingerprints
 from yolox.data.coco import CocoDataset
 from yolox.data.folder import ImageFolder
+from yolox.data.sample import channels_first
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
 from yolox.export.calibration import FEWEST, chosen_images, some_canvases
@@ -45,7 +46,7 @@ class CalibrationImages:
         self._path = self._folder.path / "canvases"
         with self._path.open("wb") as file:
             for canvas in some_canvases(source, size_hw, count):
-                file.write(np.ascontiguousarray(canvas.transpose(2, 0, 1)).tobytes())
+                file.write(channels_first(canvas).tobytes())
 
     def __len__(self) -> int:
         return self._count

@@ -186,9 +186,7 @@ def _collect(found: Trace) -> list[ChannelGroup]:
     return _named(groups)
 
 
-def _named(
-    groups: Sequence[tuple[str, int, tuple[Member, ...]]],
-) -> list[ChannelGroup]:
+def _named(groups: Sequence[tuple[str, int, tuple[Member, ...]]]) -> list[ChannelGroup]:
     """Groups that share their first producer are numbered."""
     counts: dict[str, int] = defaultdict(int)
     named = []

@@ -13,12 +13,12 @@ from loguru import logger
 from torch import Tensor
 
 from yolox.backends import Backend, ModelInfo, missing_packages
-from yolox.benchmark.worker import WARMUP, Order, Worker, timed_ms
+from yolox.benchmark.worker import Order, Worker
 from yolox.compress.groups import kept_channels
 from yolox.compress.planner import Plan, Planner
 from yolox.compress.steps import PruneStep
 from yolox.errors import UsageError
-from yolox.eval.latency import random_images
+from yolox.eval.latency import random_images, timed_ms, warm_up
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import Runtime, open_module
 from yolox.files import TemporaryFolder
@@ -106,8 +106,7 @@ class _Inside:
 
     def __init__(self, backend: Backend, images: Tensor):
         self._backend, self._images = backend, images
-        for _ in range(WARMUP):
-            backend(images)
+        warm_up(backend, images)
 
     def time_ms(self, runs: int) -> tuple[list[float], float]:
         """Milliseconds of each run; memory is not looked at."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolox.config import AugmentSpec
-from yolox.data.sample import Float32, Sample, UInt8
+from yolox.data.sample import Float32, Sample, UInt8, channels_first
 
 PAD_VALUE = 114
 HSV_GAINS = (5, 30, 30)  # largest shift of hue, saturation and value
@@ -183,4 +183,4 @@ def finish_training_sample(
     if not survived and len(sample.boxes_xyxy):
         image, ratio = letterbox(sample.image, target_hw)
         targets = all_targets(sample, ratio, spec.max_labels)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)), targets
+    return channels_first(image), targets

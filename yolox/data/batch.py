@@ -90,9 +90,9 @@ class TrainSamples(Dataset[tuple[UInt8, Float32, int]]):
 class Schedule(NamedTuple):
     """How positions become batches.
 
-    batch: samples per step over all processes and accumulation rounds; share: (offset, count) of
-    this process within each of `rounds` parts of a step; steps: per epoch; first_plain: the step
-    from which mosaic and mixup are off.
+    batch: samples per step over all processes and accumulation rounds. rounds: parts of a step.
+    rank, world: number of this process, and how many there are. first_plain: the step from which
+    mosaic and mixup are off.
     """
 
     batch: int

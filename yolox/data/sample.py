@@ -27,3 +27,8 @@ class Sample:
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the image in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+
+def channels_first(image: UInt8) -> UInt8:
+    """An image or canvas [H, W, 3] as networks read it: [3, H, W], in one piece of memory."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -96,15 +96,16 @@ def log_plain_phase(run: Run) -> None:
     )  # fmt: skip
 
 
-def log_end(run: Run, report_ap: float | None) -> None:
-    """The best AP, and beside it on which images it was chosen."""
+def log_end(run: Run, last_ap: float, report_ap: float | None) -> None:
+    """The best AP, on which images it was chosen, and that of the last evaluation."""
     if dist.rank() != 0:
         return
     best = (
         f"{run.best_ap:.4f} ({choice_words(run)})" if run.best_ap >= 0 else "undefined (no boxes)"
     )
     apart = f", {report_ap:.4f} on the validation images" if report_ap is not None else ""
-    logger.info("done: best AP {}{}, checkpoints in {}", best, apart, run.folder)
+    last = f", the last one {last_ap:.4f}" if last_ap == last_ap else ""
+    logger.info("done: best AP {}{}{}, checkpoints in {}", best, last, apart, run.folder)
 
 
 @contextmanager

@@ -15,14 +15,7 @@ from yolox.engine.archive import DAMAGE, damaged
 from yolox.engine.checkpoint import read
 from yolox.engine.masks import check_masks
 from yolox.errors import ModelError, UsageError
-from yolox.families import (
-    Detector,
-    DetectorSpec,
-    build,
-    skeleton,
-    spec_from_dict,
-    spec_to_dict,
-)
+from yolox.families import Detector, DetectorSpec, build, skeleton, spec_from_dict, spec_to_dict
 from yolox.limits import limit
 from yolox.models.channels import Channels, cut_channels
 from yolox.models.fuse import fuse

@@ -81,7 +81,7 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
         report_ap = report_best(run)
         if dist.rank() == 0:
             write_manifest(run, finished=True, report_ap=report_ap)
-        log_end(run, report_ap)
+        log_end(run, run.curr_ap, report_ap)
         _end_if_stopped(run, loop, "when training was done")
     best_ap = run.best_ap if run.best_ap >= 0 else float("nan")
     return TrainResult(best_ap, run.curr_ap, run.folder, report_ap)

@@ -79,10 +79,7 @@ def in_stated_pixels(predicted: Predicted, dataset: CocoDataset) -> dict[int, De
 
 
 def evaluate_alone(
-    backend: Backend,
-    dataset: CocoDataset,
-    size_hw: tuple[int, int],
-    options: PredictOptions,
+    backend: Backend, dataset: CocoDataset, size_hw: tuple[int, int], options: PredictOptions
 ) -> Evaluation:
     """Evaluate on all images in a process that belongs to no group."""
     found = evaluate(backend, dataset, size_hw, backend.info.batch or BATCH, options)

@@ -20,13 +20,35 @@ def latency_ms(
     images: [B, 3, H, W] uint8 or float.
     """
     spent: dict[str, list[float]] = {name: [] for name in backends}
-    for number in range(WARMUP + rounds):
+    for backend in backends.values():
+        warm_up(backend, images)
+    for _ in range(rounds):
         for name, backend in backends.items():
-            start = time.perf_counter()
-            backend(images)
-            if number >= WARMUP:
-                spent[name].append((time.perf_counter() - start) * 1000)
+            spent[name] += timed_ms(backend, images, 1, warm=False)
     return {name: statistics.median(values) for name, values in spent.items()}
+
+
+def warm_up(backend: Callable[[Tensor], Tensor], images: Tensor) -> None:
+    """The first runs, in which memory is taken and code is made ready."""
+    for _ in range(WARMUP):
+        backend(images)
+
+
+def timed_ms(
+    backend: Callable[[Tensor], Tensor], images: Tensor, count: int, *, warm: bool = True
+) -> list[float]:
+    """Milliseconds of each of `count` batches.
+
+    warm: after one that is not counted, as the caches hold what was computed before.
+    """
+    if warm:
+        backend(images)
+    found = []
+    for _ in range(count):
+        start = time.perf_counter()
+        backend(images)
+        found.append((time.perf_counter() - start) * 1000)
+    return found
 
 
 def random_images(batch: int, size_hw: tuple[int, int]) -> Tensor:

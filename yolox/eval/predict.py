@@ -21,7 +21,7 @@ from yolox.config import EvalSpec
 from yolox.data.augment import fit_ratio, letterbox, resize_by, scaled_size
 from yolox.data.batch import start_worker
 from yolox.data.loader import DATA_TIMEOUT, watched
-from yolox.data.sample import UInt8
+from yolox.data.sample import UInt8, channels_first
 from yolox.errors import DataError
 from yolox.ops.nms import from_graph, postprocess
 
@@ -134,9 +134,8 @@ class _Canvases(Dataset[Any]):
         except DataError as error:
             return error
         canvas, ratio = place(image, request.canvas_hw, request.fit_hw)
-        chw = np.ascontiguousarray(canvas.transpose(2, 0, 1))
         size_hw = image.shape[0], image.shape[1]
-        return chw, ratio, size_hw, request.image, time.perf_counter() - start
+        return channels_first(canvas), ratio, size_hw, request.image, time.perf_counter() - start
 
 
 def place(image: UInt8, canvas_hw: tuple[int, int], fit_hw: tuple[int, int]) -> tuple[UInt8, float]:

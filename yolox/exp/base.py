@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
 
-from yolox.config import (
-    AugmentSpec,
-    EvalSpec,
-    SizeSpec,
-    TrainSpec,
-)
+from yolox.config import AugmentSpec, EvalSpec, SizeSpec, TrainSpec
 from yolox.data.coco import CocoDataset
 from yolox.data.loader import DATA_TIMEOUT
 from yolox.data.split import set_aside

@@ -23,9 +23,7 @@ def option_types(exp: object) -> dict[str, Any]:
     return found
 
 
-def options_of(
-    *specs: type[Any] | Mapping[str, str],
-) -> Callable[[type[Kind]], type[Kind]]:
+def options_of(*specs: type[Any] | Mapping[str, str]) -> Callable[[type[Kind]], type[Kind]]:
     """A class decorator: fields of specs become attributes, with their types and defaults.
 
     A mapping among the specs gives other names to some fields. What a class states itself, or has

@@ -131,9 +131,7 @@ def append_nms(content: Any, spec: EvalSpec, classes: int, output: str) -> Any:
     graph = onnx.parser.parse_graph(_text(spec, classes, output))
     opset = next(item.version for item in content.opset_import if item.domain == "")
     tail = onnx.helper.make_model(
-        graph,
-        opset_imports=[onnx.helper.make_opsetid("", opset)],
-        ir_version=content.ir_version,
+        graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=content.ir_version
     )
     return onnx.compose.merge_models(
         content, tail, [(DECODED, DECODED)], producer_name=content.producer_name

@@ -105,6 +105,11 @@ class _Exported(nn.Module):
         return flat
 
 
+def exported(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:
+    """What torch's exporter makes of a module: seconds of tracing, and no words."""
+    return torch.onnx.export(module, inputs, dynamo=True, verbose=False, **options)
+
+
 def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:
     """An onnx.ModelProto of a fused detector, checked, with its metadata.
 
@@ -121,15 +126,13 @@ def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:
     info = graph.describe(info)
     try:
         with _quiet():
-            program = torch.onnx.export(
+            program = exported(
                 _Exported(model, graph).eval(),
                 (_example(graph, info.divisor),),
-                dynamo=True,
                 opset_version=graph.opset,
                 input_names=[graph.input_name],
                 output_names=[DECODED if graph.nms else graph.output_name],
                 dynamic_shapes=_dynamic_shapes(graph, info.divisor),
-                verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = next(line for line in reversed(str(error).splitlines()) if line.strip())

@@ -66,6 +66,19 @@ def file_bytes(path: Path) -> int:
     return sum(part.stat().st_size for part in file_parts(path))
 
 
+def require_device_used(device: str | None, path: str | Path, backend: str | None) -> None:
+    """Raises UsageError where a device is named, and the model would run in a backend without it.
+
+    device: as the user wrote it, None for none. backend: None for the file's own.
+    """
+    outside = is_exported(path) if backend is None else backend not in ("torch", "compile")
+    if device not in (None, "cpu") and outside:
+        where = f"runs in {backend}" if backend else "runs in its file's own backend"
+        raise UsageError(
+            f"device {device!r} is for torch, and {path} {where} (ONNX Runtime: see its provider)"
+        )
+
+
 def is_exported(path: str | Path) -> bool:
     """Whether a file is an exported one by its name, not a checkpoint."""
     return Path(path).suffix in FILE_BACKENDS

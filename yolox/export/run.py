@@ -22,12 +22,7 @@ from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.latency import latency_ms
 from yolox.eval.predict import ImageSource
 from yolox.exp import BaseExp
-from yolox.export.calibration import (
-    FEWEST,
-    calibration_images,
-    canvases,
-    drawn_images,
-)
+from yolox.export.calibration import FEWEST, calibration_images, canvases, drawn_images
 from yolox.export.fallback import QuantReport, quantise_to_floor
 from yolox.export.layer_damage import layer_damage
 from yolox.export.nms_graph import DECODED

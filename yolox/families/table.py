@@ -11,9 +11,7 @@ from yolox.values import shown
 
 KEY = "family"  # in a stored spec; one without it is YOLOX's
 
-FAMILIES: dict[str, type[DetectorSpec]] = {
-    "yolox": YoloxSpec,
-}
+FAMILIES: dict[str, type[DetectorSpec]] = {"yolox": YoloxSpec}
 
 
 def spec_to_dict(spec: DetectorSpec) -> dict[str, Any]:

@@ -114,11 +114,7 @@ class OutputLoss:
     """
 
     def __init__(
-        self,
-        model: Any,
-        trace: Trace,
-        batches: Callable[[], Iterator[Tensor]],
-        distance: Distance,
+        self, model: Any, trace: Trace, batches: Callable[[], Iterator[Tensor]], distance: Distance
     ):
         self._model, self._trace, self._batches = model, trace, batches
         self._distance = distance

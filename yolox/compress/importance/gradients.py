@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from yolox.compress.calibration import LabelledSet
 from yolox.compress.fingerprint import Fingerprints
 from yolox.data.augment import all_targets, letterbox
+from yolox.data.sample import channels_first
 from yolox.engine.state import Experiment
 from yolox.exp import BaseExp
 from yolox.export.calibration import chosen_images
@@ -50,7 +51,7 @@ def loss_gradients(model: Network, exp: Experiment, count: int) -> dict[str, Ten
     for index in chosen:
         sample = dataset.sample(index)
         canvas, ratio = letterbox(sample.image, size_hw)
-        image = torch.from_numpy(canvas.transpose(2, 0, 1).copy())[None].to(device).float()
+        image = torch.from_numpy(channels_first(canvas))[None].to(device).float()
         targets = torch.from_numpy(all_targets(sample, ratio, most))[None].to(device)
         loss = criterion(probe(image), targets)["total_loss"] / len(chosen)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -160,9 +160,7 @@ def reader_systems(
 
 
 def group_readers(
-    group: ChannelGroup,
-    systems: Systems,
-    importance: Mapping[str, float] | None = None,
+    group: ChannelGroup, systems: Systems, importance: Mapping[str, float] | None = None
 ) -> list[AnyReader]:
     """All of a group's readers, from which nothing has left yet."""
     matters = importance or {}

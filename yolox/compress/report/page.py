@@ -100,10 +100,7 @@ def picture_pairs(
     left out.
     """
     spec = EvalSpec(conf=PICTURE_CONF)
-    models = {
-        "before": Predictor(before, size_hw, spec),
-        "after": Predictor(after, size_hw, spec),
-    }
+    models = {"before": Predictor(before, size_hw, spec), "after": Predictor(after, size_hw, spec)}
     pairs = []
     for index in np.linspace(0, len(source) - 1, min(PICTURES, len(source))).astype(int).tolist():
         try:

@@ -3,13 +3,7 @@
 from torch import Tensor, nn
 
 from yolox.families.yolox.spec import YoloxSpec
-from yolox.models.blocks import (
-    ConvBlock,
-    CSPLayer,
-    Focus,
-    ResidualBlock,
-    SPPBottleneck,
-)
+from yolox.models.blocks import ConvBlock, CSPLayer, Focus, ResidualBlock, SPPBottleneck
 
 BASE_BLOCKS = (
     3  # bottlenecks of the first stage, before `depth`; the middle stages have three times as many
