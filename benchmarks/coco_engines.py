@@ -23,16 +23,26 @@ def draw(images: int) -> tuple[dict, list[dict]]:
         labels = rng.integers(1, CLASSES + 1, BOXES)
         for box, label in zip(boxes, labels, strict=True):
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": image, "category_id": int(label),
-                 "bbox": box.tolist(), "area": float(box[2] * box[3]), "iscrowd": 0}
-            )  # fmt: skip
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": int(label),
+                    "bbox": box.tolist(),
+                    "area": float(box[2] * box[3]),
+                    "iscrowd": 0,
+                }
+            )
         chosen = rng.integers(0, BOXES, DETECTIONS)
         moved = np.maximum(boxes[chosen] + rng.normal(0, 12, (DETECTIONS, 4)), 1)
         for box, label, score in zip(moved, labels[chosen], rng.random(DETECTIONS), strict=True):
             results.append(
-                {"image_id": image, "category_id": int(label), "bbox": box.tolist(),
-                 "score": float(score)}
-            )  # fmt: skip
+                {
+                    "image_id": image,
+                    "category_id": int(label),
+                    "bbox": box.tolist(),
+                    "score": float(score),
+                }
+            )
     truth = {
         "images": [{"id": i, "width": 640, "height": 640} for i in range(1, images + 1)],
         "annotations": annotations,

@@ -27,10 +27,17 @@ STARTS = ("nothing", "coco")
 EPOCHS = {"nothing": 20, "coco": 10}
 BATCH = "8"
 TRAINING = {
-    "input_size": "(320, 320)", "test_size": "(320, 320)", "random_size": "(8, 12)",
-    "warmup_epochs": 1, "no_aug_epochs": 2, "basic_lr_per_img": 0.01 / 16, "ema_decay": 0.99,
-    "ema_warmup": 50.0, "data_num_workers": 1, "save_history_ckpt": False,
-}  # fmt: skip
+    "input_size": "(320, 320)",
+    "test_size": "(320, 320)",
+    "random_size": "(8, 12)",
+    "warmup_epochs": 1,
+    "no_aug_epochs": 2,
+    "basic_lr_per_img": 0.01 / 16,
+    "ema_decay": 0.99,
+    "ema_warmup": 50.0,
+    "data_num_workers": 1,
+    "save_history_ckpt": False,
+}
 
 
 class Bench:
@@ -52,9 +59,17 @@ class Bench:
             options |= {"output_dir": self.out}
             words = ["-c", str(self.weights)] if start == "coco" else []
             seconds = self._run(
-                "tools/train.py", "-n", f"voc-nano-{variant}", "-expn", name, "-b", BATCH, *words,
-                *self.data, *(str(word) for pair in options.items() for word in pair),
-            )  # fmt: skip
+                "tools/train.py",
+                "-n",
+                f"voc-nano-{variant}",
+                "-expn",
+                name,
+                "-b",
+                BATCH,
+                *words,
+                *self.data,
+                *(str(word) for pair in options.items() for word in pair),
+            )
             done.write_text(json.dumps({"cpu_seconds": seconds, "epochs": epochs}))
         return self.out / name / "best_ckpt.pth"
 
@@ -82,11 +97,18 @@ def table(rows: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     lines = []
     for (variant, start), found in rows.items():
         aps = [row["AP"] for row in found]
-        lines.append([
-            variant, start, statistics.mean(aps), " ".join(f"{ap:.4f}" for ap in aps),
-            statistics.mean(row["AP50"] for row in found), found[0]["params"] / 1e6,
-            found[0]["gflops"], statistics.mean(row["cpu_seconds"] for row in found),
-        ])  # fmt: skip
+        lines.append(
+            [
+                variant,
+                start,
+                statistics.mean(aps),
+                " ".join(f"{ap:.4f}" for ap in aps),
+                statistics.mean(row["AP50"] for row in found),
+                found[0]["params"] / 1e6,
+                found[0]["gflops"],
+                statistics.mean(row["cpu_seconds"] for row in found),
+            ]
+        )
     heads = ["variant", "start", "AP", "of each seed", "AP50", "params M", "GFLOPs", "CPU s"]
     return tabulate(lines, headers=heads, tablefmt="github", floatfmt=".4f")
 

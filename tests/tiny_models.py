@@ -17,10 +17,15 @@ SPECS = {
     "p5": YoloxSpec(num_classes=3, depth=0.33, width=0.125),
     "depthwise": YoloxSpec(num_classes=3, depth=0.33, width=0.125, depthwise=True),
     "p6": YoloxSpec(
-        num_classes=3, depth=0.33, width=0.125, strides=(8, 16, 32, 64),
-        channels=(256, 512, 768, 1024), csp_shortcut="rest", act="relu",
+        num_classes=3,
+        depth=0.33,
+        width=0.125,
+        strides=(8, 16, 32, 64),
+        channels=(256, 512, 768, 1024),
+        csp_shortcut="rest",
+        act="relu",
     ),
-}  # fmt: skip
+}
 
 
 class Net(Network):

@@ -176,13 +176,24 @@ class TrainSpec:
             self, 1, ("max_epoch", "accumulate", "eval_interval", "print_interval", "keep_latest")
         )
         in_range(
-            self, 0,
+            self,
+            0,
             (
-                "warmup_epochs", "no_aug_epochs", "save_interval", "save_minutes", "patience",
-                "clip_grad_norm", "weight_decay", "warmup_lr", "bn_l1", "min_lr_ratio",
-                "label_weight", "distill_outputs", "distill_features",
+                "warmup_epochs",
+                "no_aug_epochs",
+                "save_interval",
+                "save_minutes",
+                "patience",
+                "clip_grad_norm",
+                "weight_decay",
+                "warmup_lr",
+                "bn_l1",
+                "min_lr_ratio",
+                "label_weight",
+                "distill_outputs",
+                "distill_features",
             ),
-        )  # fmt: skip
+        )
         for key in ("basic_lr_per_img", "ema_warmup"):
             value = getattr(self, key)
             require(0 < value < math.inf, f"{key} {value} is not a positive number")

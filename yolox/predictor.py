@@ -210,8 +210,10 @@ def pixels(image: PathOrArray) -> UInt8:
 
 def _eval_spec(conf: float, nms: float, class_agnostic: bool) -> EvalSpec:
     for key, value, kind in (
-        ("conf", conf, float), ("nms", nms, float), ("class_agnostic", class_agnostic, bool),
-    ):  # fmt: skip
+        ("conf", conf, float),
+        ("nms", nms, float),
+        ("class_agnostic", class_agnostic, bool),
+    ):
         check_value(key, value, kind)
     try:
         return EvalSpec(conf=conf, nms=nms, class_agnostic=class_agnostic)

@@ -28,9 +28,15 @@ EXP = Path(__file__).with_name("bccd_nano.py")
 HALF = {"params": 0.48, "macs": 0.48, "images": 128}
 ADAPT = {"least_squares": True, "images": 205}
 RECOVER = {
-    "teacher": "dense", "distill_features": 1.0, "max_epoch": 20, "warmup_epochs": 1,
-    "no_aug_epochs": 4, "ema_decay": 0.99, "ema_warmup": 50.0, "eval_interval": 5,
-}  # fmt: skip
+    "teacher": "dense",
+    "distill_features": 1.0,
+    "max_epoch": 20,
+    "warmup_epochs": 1,
+    "no_aug_epochs": 4,
+    "ema_decay": 0.99,
+    "ema_warmup": 50.0,
+    "eval_interval": 5,
+}
 OFFICIAL = {"max_epoch": 15, "warmup_epochs": 1, "no_aug_epochs": 3, "eval_interval": 5}
 MASK = {"share": 0.49, "criterion": "output", "exclude": ["head"], "floor": 0.0}
 ALONE = {key: value for key, value in RECOVER.items() if not key.startswith(("teacher", "dist"))}
@@ -44,13 +50,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "half, not adapted": {"prune": HALF, "adapt": None, "recover": RECOVER},
     "half, no teacher": {"prune": HALF, "adapt": ADAPT, "recover": ALONE},
     "half, same ratio everywhere": {
-        "prune": {**HALF, "ranking": "layer"}, "adapt": ADAPT, "recover": RECOVER,
+        "prune": {**HALF, "ranking": "layer"},
+        "adapt": ADAPT,
+        "recover": RECOVER,
     },
     "half, l2, same ratio everywhere": {"prune": UNIFORM, "adapt": ADAPT, "recover": RECOVER},
     "half, l2, same ratio, bare, official fine-tune": {
-        "prune": UNIFORM, "adapt": None, "recover": OFFICIAL,
+        "prune": UNIFORM,
+        "adapt": None,
+        "recover": OFFICIAL,
     },
-}  # fmt: skip
+}
 
 
 class Bench:
@@ -66,9 +76,21 @@ class Bench:
         row = self.out / f"{name}.json"
         if not row.is_file():
             seconds = self._run(
-                "tools/train.py", "-f", str(EXP), "-expn", name, "-c", str(self.weights),
-                "-b", self.batch, *self.options, "output_dir", str(self.out), "seed", str(seed),
-            )  # fmt: skip
+                "tools/train.py",
+                "-f",
+                str(EXP),
+                "-expn",
+                name,
+                "-c",
+                str(self.weights),
+                "-b",
+                self.batch,
+                *self.options,
+                "output_dir",
+                str(self.out),
+                "seed",
+                str(seed),
+            )
             self._evaluate(self.out / name / "best_ckpt.pth", row, "dense", seed, seconds)
         return self.out / name / "best_ckpt.pth"
 
@@ -102,9 +124,22 @@ class Bench:
         recipe = self.out / f"{folder.name}.yaml"
         recipe.write_text(yaml.safe_dump(VARIANTS[variant], sort_keys=False))
         return self._run(
-            "compress/prune.py", "--ckpt", str(self.dense(seed)), "--recipe", str(recipe), "--out",
-            str(folder), "-f", str(EXP), "-b", self.batch, *words, *self.options, "seed", str(seed),
-        )  # fmt: skip
+            "compress/prune.py",
+            "--ckpt",
+            str(self.dense(seed)),
+            "--recipe",
+            str(recipe),
+            "--out",
+            str(folder),
+            "-f",
+            str(EXP),
+            "-b",
+            self.batch,
+            *words,
+            *self.options,
+            "seed",
+            str(seed),
+        )
 
     def _evaluate(self, ckpt: Path, row: Path, variant: str, seed: int, seconds: float, extra=None):
         found = {"variant": variant, "seed": seed, "seconds": seconds, **self._ap(ckpt)}
@@ -145,16 +180,32 @@ def table(out: Path) -> str:
             return statistics.mean(row.get(key, float("nan")) for row in found)
 
         each = ", ".join(f"{row['AP']:.3f}" for row in found)
-        lines.append([
-            variant, len(found), f"{mean('before'):.3f}", f"{mean('AP'):.3f}", each,
-            f"{mean('AP50'):.3f}", f"{mean('params') / params:.3f}",
-            f"{mean('nonzero_params') / params:.3f}", f"{mean('gflops') / dense:.3f}",
-            f"{mean('seconds'):.0f}",
-        ])  # fmt: skip
+        lines.append(
+            [
+                variant,
+                len(found),
+                f"{mean('before'):.3f}",
+                f"{mean('AP'):.3f}",
+                each,
+                f"{mean('AP50'):.3f}",
+                f"{mean('params') / params:.3f}",
+                f"{mean('nonzero_params') / params:.3f}",
+                f"{mean('gflops') / dense:.3f}",
+                f"{mean('seconds'):.0f}",
+            ]
+        )
     headers = [
-        "model", "seeds", "AP before recovery", "AP", "each", "AP50", "params", "not zero", "MACs",
+        "model",
+        "seeds",
+        "AP before recovery",
+        "AP",
+        "each",
+        "AP50",
+        "params",
+        "not zero",
+        "MACs",
         "seconds",
-    ]  # fmt: skip
+    ]
     return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
 
 

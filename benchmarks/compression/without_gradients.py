@@ -75,10 +75,15 @@ class Study:
         found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), workers=0)
         cost = complexity(fuse(model), (SIZE, SIZE))
         row = {
-            "budget": budget, "what": what, "size": size, "AP": found.metrics.AP,
-            "AP50": found.metrics.AP50, "macs": cost.macs / self.macs, "params": cost.params,
+            "budget": budget,
+            "what": what,
+            "size": size,
+            "AP": found.metrics.AP,
+            "AP50": found.metrics.AP50,
+            "macs": cost.macs / self.macs,
+            "params": cost.params,
             "seconds": seconds,
-        }  # fmt: skip
+        }
         self.rows.append(row)
         print(row, flush=True)
 
@@ -147,14 +152,18 @@ def torch_pruned(dense: nn.Module, ratio: float) -> nn.Module:
             return [found.box, found.obj, found.cls]
 
     predictions = [
-        module for name, module in model.named_modules()
+        module
+        for name, module in model.named_modules()
         if name.startswith("head.") and "_preds." in name
-    ]  # fmt: skip
+    ]
     pruner = tp.pruner.BasePruner(
-        Raw(), torch.zeros(1, 3, SIZE, SIZE),
+        Raw(),
+        torch.zeros(1, 3, SIZE, SIZE),
         importance=tp.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio, ignored_layers=predictions, round_to=4,
-    )  # fmt: skip
+        pruning_ratio=ratio,
+        ignored_layers=predictions,
+        round_to=4,
+    )
     pruner.step()
     return model.eval()
 

@@ -69,8 +69,10 @@ class AnchorDetector(Detector):
         fine = self.fine(images / 255)
         features = [lat(f) for lat, f in zip(self.laterals, (fine, self.coarse(fine)), strict=True)]
         towers = [n(self.tower(f)).relu() for f, n in zip(features, self.norms, strict=True)]
-        return Raw(rows([self.cls(t) for t in towers], self.classes),
-                   rows([self.box(t) for t in towers], 4))  # fmt: skip
+        return Raw(
+            rows([self.cls(t) for t in towers], self.classes),
+            rows([self.box(t) for t in towers], 4),
+        )
 
     def decode(self, raw, size_hw):
         boxes = decode_boxes(raw.box.float(), size_hw)
@@ -145,8 +147,9 @@ class AnchorLoss:
 
 def square_of(count):
     """The size of a square image that has so many anchors."""
-    side = next(s for s in range(32, 2048, 32)
-                if len(SIDES) * sum((s // t) ** 2 for t in STRIDES) == count)  # fmt: skip
+    side = next(
+        s for s in range(32, 2048, 32) if len(SIDES) * sum((s // t) ** 2 for t in STRIDES) == count
+    )
     return side, side
 
 

@@ -27,11 +27,18 @@ from yolox.ops.sparse import encode
 SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.0625)
 KINDS = ("dense", "masked", "pruned", "bitmask", "coo", "training", "official")
 TENSORS: list[Any] = [
-    torch.zeros(0), torch.zeros(1), torch.ones(2, 2), torch.ones(3, dtype=torch.bool),
-    torch.full((4,), float("nan")), torch.ones(2, dtype=torch.complex64),
-    torch.arange(3), torch.ones(3).half(), torch.zeros(1).expand(5), torch.ones(3).bfloat16(),
+    torch.zeros(0),
+    torch.zeros(1),
+    torch.ones(2, 2),
+    torch.ones(3, dtype=torch.bool),
+    torch.full((4,), float("nan")),
+    torch.ones(2, dtype=torch.complex64),
+    torch.arange(3),
+    torch.ones(3).half(),
+    torch.zeros(1).expand(5),
+    torch.ones(3).bfloat16(),
     torch.sparse_coo_tensor(torch.zeros(2, 1).long(), torch.ones(1), (2, 2), check_invariants=True),
-]  # fmt: skip
+]
 PRUNED = {  # one bottleneck that nothing else reads
     "backbone.backbone.dark2.1.m.0.conv1.conv": {"out": [0]},
     "backbone.backbone.dark2.1.m.0.conv1.bn": {"out": [0]},
@@ -47,9 +54,12 @@ def content_of(kind: str) -> dict[str, Any]:
     exp = get_exp(exp_name="yolox-nano")
     exp.num_classes, exp.depth, exp.width, exp.depthwise = 3, 0.33, 0.0625, False
     about = {
-        "spec": spec_to_dict(SPEC), "channels": {}, "class_names": ["a", "b", "c"],
-        "category_ids": [1, 2, 3], "exp": exp.origin(),
-    }  # fmt: skip
+        "spec": spec_to_dict(SPEC),
+        "channels": {},
+        "class_names": ["a", "b", "c"],
+        "category_ids": [1, 2, 3],
+        "exp": exp.origin(),
+    }
     if kind == "official":
         return {"start_epoch": 3, "model": model.state_dict(), "best_ap": np.float64(0.25)}
     if kind == "pruned":
@@ -67,14 +77,25 @@ def content_of(kind: str) -> dict[str, Any]:
     if kind == "training":
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         state = {
-            "raw_model": model.state_dict(), "ema_updates": 3, "scaler": {},
-            "rng": torch.get_rng_state(), "step": 3, "steps_per_epoch": 3, "best_ap": 0.1,
-            "optimizer_name": "sgd", "evaluations_without_gain": 0,
-        }  # fmt: skip
+            "raw_model": model.state_dict(),
+            "ema_updates": 3,
+            "scaler": {},
+            "rng": torch.get_rng_state(),
+            "step": 3,
+            "steps_per_epoch": 3,
+            "best_ap": 0.1,
+            "optimizer_name": "sgd",
+            "evaluations_without_gain": 0,
+        }
         return {
-            **about, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-            "start_epoch": 1, "best_ap": 0.1, "curr_ap": 0.1, "state": state,
-        }  # fmt: skip
+            **about,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "start_epoch": 1,
+            "best_ap": 0.1,
+            "curr_ap": 0.1,
+            "state": state,
+        }
     return {**about, "model": model.state_dict()}
 
 
@@ -106,10 +127,8 @@ def damaged_files(draw: st.DrawFn) -> tuple[bytes, str]:
     change = draw(st.sampled_from(["bit", "bit", "bytes", "zeros", "cut", "ends", "more"]))
     # Half of the changes go to the beginning or the end, where the archive describes itself.
     place = draw(
-        st.one_of(
-            st.integers(0, len(data) - 1), st.integers(0, 50_000), st.integers(-50_000, -1)
-        )
-    ) % len(data)  # fmt: skip
+        st.one_of(st.integers(0, len(data) - 1), st.integers(0, 50_000), st.integers(-50_000, -1))
+    ) % len(data)
     if change == "bit":
         data[place] ^= 1 << draw(st.integers(0, 7))
     elif change == "bytes":

@@ -11,19 +11,49 @@ from yolox.cli.deploy import load_config
 from yolox.errors import UsageError
 
 GOOD = {
-    "checkpoint": "merged.pth", "images": "images", "answer": "answer.json",
-    "annotations": None, "exp": "yolox-nano", "size": [416, 416], "rectangular": True,
-    "batch_size": 8, "workers": 2, "device": "cpu", "backend": "torch", "threads": 0,
-    "provider": "CPUExecutionProvider", "precision": "fp32", "conf": 0.001, "nms": 0.65,
-    "class_agnostic": False, "multi_class": True, "soft_nms": False, "max_candidates": 5000,
-    "max_detections": 300, "min_class_ratio": 0.0, "min_objectness_ratio": 0.0,
-}  # fmt: skip
+    "checkpoint": "merged.pth",
+    "images": "images",
+    "answer": "answer.json",
+    "annotations": None,
+    "exp": "yolox-nano",
+    "size": [416, 416],
+    "rectangular": True,
+    "batch_size": 8,
+    "workers": 2,
+    "device": "cpu",
+    "backend": "torch",
+    "threads": 0,
+    "provider": "CPUExecutionProvider",
+    "precision": "fp32",
+    "conf": 0.001,
+    "nms": 0.65,
+    "class_agnostic": False,
+    "multi_class": True,
+    "soft_nms": False,
+    "max_candidates": 5000,
+    "max_detections": 300,
+    "min_class_ratio": 0.0,
+    "min_objectness_ratio": 0.0,
+}
 TEXTS = [
-    "", "null", "[]", "1", "{", '{"a": 1, "a": 2}', "[" * 100_000, '{"size":' * 50_000,
-    '{"conf": NaN}', '{"conf": 1e400}', '{"batch_size": ' + "9" * 5000 + "}", '{"\\ud800": 1}',
-    '{"checkpoint": "\\ud800", "images": "x"}', '{"checkpoint": "a\\u0000b", "images": "x"}',
-    "\ufeff{}", '{"checkpoint": "a", "images": "b", "size": [1e1, 2]}', " " * 2_000_000,
-]  # fmt: skip
+    "",
+    "null",
+    "[]",
+    "1",
+    "{",
+    '{"a": 1, "a": 2}',
+    "[" * 100_000,
+    '{"size":' * 50_000,
+    '{"conf": NaN}',
+    '{"conf": 1e400}',
+    '{"batch_size": ' + "9" * 5000 + "}",
+    '{"\\ud800": 1}',
+    '{"checkpoint": "\\ud800", "images": "x"}',
+    '{"checkpoint": "a\\u0000b", "images": "x"}',
+    "\ufeff{}",
+    '{"checkpoint": "a", "images": "b", "size": [1e1, 2]}',
+    " " * 2_000_000,
+]
 PAIRS = ["conf", "size", "batch_size", "checkpoint", "rectangular", "cnof", "device", "exp"]
 
 

@@ -22,14 +22,39 @@ GOOD = {
 }
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 TEXTS = [
-    "", "null", "- 1", "mask", "mask: {share: 2001-99-99}", "mask: {share: 2001-09-09}",
-    "mask: !!int ''", "mask: !!bool x", "mask: !!float x", "mask: !!python/object:os.system x",
-    "mask: !!timestamp x", "mask: !!binary x", "mask: !!set {a}", "mask: {[1]: 2}", "{[1]: 2}",
-    "? {a: b}\n: c", "mask: {share: " + "9" * 5000 + "}", "mask: {share: 0o9}", "mask: 1:99:99",
-    "[" * 5000, "{a: " * 3000, BOMB, "mask: &a {share: 0.5}\nprune: *a", "<<: {mask: {}}", "\0",
-    "mask: {share: .nan}", "mask: {share: .inf}", "%YAML 9", "--- a\n--- b", "mask: {share: 1_0}",
-    "\ufeffmask: {}", "a" * 2_000_000,
-]  # fmt: skip
+    "",
+    "null",
+    "- 1",
+    "mask",
+    "mask: {share: 2001-99-99}",
+    "mask: {share: 2001-09-09}",
+    "mask: !!int ''",
+    "mask: !!bool x",
+    "mask: !!float x",
+    "mask: !!python/object:os.system x",
+    "mask: !!timestamp x",
+    "mask: !!binary x",
+    "mask: !!set {a}",
+    "mask: {[1]: 2}",
+    "{[1]: 2}",
+    "? {a: b}\n: c",
+    "mask: {share: " + "9" * 5000 + "}",
+    "mask: {share: 0o9}",
+    "mask: 1:99:99",
+    "[" * 5000,
+    "{a: " * 3000,
+    BOMB,
+    "mask: &a {share: 0.5}\nprune: *a",
+    "<<: {mask: {}}",
+    "\0",
+    "mask: {share: .nan}",
+    "mask: {share: .inf}",
+    "%YAML 9",
+    "--- a\n--- b",
+    "mask: {share: 1_0}",
+    "\ufeffmask: {}",
+    "a" * 2_000_000,
+]
 
 
 @st.composite

@@ -13,16 +13,27 @@ from yolox.files import file_hash
 HASH = "b" * 64  # stands for that of the checkpoint
 ROW = {"params": 10, "nonzero_params": 9, "macs": 1e6, "file_bytes": 100}
 MANIFEST = {
-    "finished": True, "git": {"commit": "a" * 40, "dirty": False}, "parent": None, "step": 3,
-    "best_ap": 0.5, "best_ckpt_sha256": HASH, "fingerprints": {"elsewhere": "c" * 64},
+    "finished": True,
+    "git": {"commit": "a" * 40, "dirty": False},
+    "parent": None,
+    "step": 3,
+    "best_ap": 0.5,
+    "best_ckpt_sha256": HASH,
+    "fingerprints": {"elsewhere": "c" * 64},
     "choice": {"chosen_on": "x", "images": 3, "apart": False, "report_ap": None},
-}  # fmt: skip
+}
 REPORT = {
     "stages": [
         {
-            "name": name, "AP": 0.5, "AP50": 0.5, "AP_low": 0.4, "AP_high": 0.6,
+            "name": name,
+            "AP": 0.5,
+            "AP50": 0.5,
+            "AP_low": 0.4,
+            "AP_high": 0.6,
             "AP_differences": {"dense": {"value": 0.1, "low": 0.0, "high": 0.2}},
-            "latency_ms": {"torch": 3.0}, "note": "", **ROW,
+            "latency_ms": {"torch": 3.0},
+            "note": "",
+            **ROW,
         }
         for name in ("dense", "merged")
     ],
@@ -30,9 +41,10 @@ REPORT = {
         {"name": "dense", "file": "good.pth", "sha256": HASH, "parent": None},
         {"name": "merged", "file": "good.pth", "sha256": HASH, "parent": "dense"},
     ],
-    "checkpoint": {"path": "good.pth", "sha256": HASH}, "git": None,
+    "checkpoint": {"path": "good.pth", "sha256": HASH},
+    "git": None,
     "fingerprints": {"elsewhere": "c" * 64},
-}  # fmt: skip
+}
 
 GOOD = {"manifest.json": MANIFEST, "report.json": REPORT}
 

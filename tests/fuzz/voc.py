@@ -8,20 +8,50 @@ from tests.fuzz.images import encoded
 
 STEM = "000001"
 VALUES = (
-    "", "0", "1", "-1", "7.5", "nan", "inf", "1e308", "1e5", "100000.5", "9" * 5000, "x", "cat",
-    "é", "a b", "\u2028", "a" * 300, "../x", "&amp;", "&unknown;", "&#0;", "&#xd800;", "<b/>",
-    "<!-- -->", "<![CDATA[1]]>", "<object><name>dog</name></object>",
-)  # fmt: skip
+    "",
+    "0",
+    "1",
+    "-1",
+    "7.5",
+    "nan",
+    "inf",
+    "1e308",
+    "1e5",
+    "100000.5",
+    "9" * 5000,
+    "x",
+    "cat",
+    "é",
+    "a b",
+    "\u2028",
+    "a" * 300,
+    "../x",
+    "&amp;",
+    "&unknown;",
+    "&#0;",
+    "&#xd800;",
+    "<b/>",
+    "<!-- -->",
+    "<![CDATA[1]]>",
+    "<object><name>dog</name></object>",
+)
 OBJECT = (
     "<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{xmin}</xmin>"
     "<ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
 )
 SOUND = {"name": "cat", "difficult": "0", "xmin": "2", "ymin": "3", "xmax": "20", "ymax": "18"}
 HEADS = (
-    "", "", "", "", '<?xml version="1.0"?>', '<?xml version="1.0" encoding="latin-1"?>',
-    '<?xml version="1.0" encoding="utf-16"?>', '<?xml version="1.0" encoding="nothing"?>',
-    '<?xml version="1.0" encoding="cp037"?>', "<!DOCTYPE annotation>",
-)  # fmt: skip
+    "",
+    "",
+    "",
+    "",
+    '<?xml version="1.0"?>',
+    '<?xml version="1.0" encoding="latin-1"?>',
+    '<?xml version="1.0" encoding="utf-16"?>',
+    '<?xml version="1.0" encoding="nothing"?>',
+    '<?xml version="1.0" encoding="cp037"?>',
+    "<!DOCTYPE annotation>",
+)
 
 
 def bomb(levels: int = 9) -> str:

@@ -47,9 +47,12 @@ def main() -> int:
         (folder / "tmp").mkdir()
         shared = Path.cwd().parent / "shared"
         extra = {
-            COPY: name, "PYTHONPATH": os.pathsep.join([str(root), *_others()]),
-            "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "TMPDIR": f"{name}/tmp",
-        }  # fmt: skip
+            COPY: name,
+            "PYTHONPATH": os.pathsep.join([str(root), *_others()]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": f"{name}/tmp",
+        }
         for key, child in (("YOLOX_SAMPLES", "samples"), ("YOLOX_GOLDEN", "golden")):
             extra[key] = os.environ.get(key, str(shared / child))
         words = [sys.executable, "-m", "tests.mutants", *_absolute(options)]
@@ -92,8 +95,10 @@ def _copy(folder: Path) -> Path:
     root = folder / "tree"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if Path(name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -116,10 +121,16 @@ def _work(options: argparse.Namespace, folder: Path) -> int:
         spent = time.monotonic() - start
         word = f"SURVIVED {len(tests)} tests" if by is None else f"noticed by {by}"
         print(f"{number}/{len(sample)} {word} ({spent:.0f} s) {mutant}", flush=True)
-        rows.append({
-            "package": _package(mutant, options.packages), "mutant": str(mutant),
-            "noticed": by is not None, "by": by, "tests": len(tests), "seconds": round(spent, 1),
-        })  # fmt: skip
+        rows.append(
+            {
+                "package": _package(mutant, options.packages),
+                "mutant": str(mutant),
+                "noticed": by is not None,
+                "by": by,
+                "tests": len(tests),
+                "seconds": round(spent, 1),
+            }
+        )
     _report(rows, options)
     return 0
 
@@ -188,9 +199,12 @@ def _report(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
         print(f"{row['mutant']}  ({row['tests']} tests)")
     if options.json:
         content = {
-            "seed": options.seed, "size": options.size, "share": share,
-            "packages": {p: [noticed[p], total[p]] for p in options.packages}, "mutants": rows,
-        }  # fmt: skip
+            "seed": options.seed,
+            "size": options.size,
+            "share": share,
+            "packages": {p: [noticed[p], total[p]] for p in options.packages},
+            "mutants": rows,
+        }
         options.json.write_text(json.dumps(content, indent=1))
 
 

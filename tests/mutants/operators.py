@@ -4,27 +4,59 @@ import ast
 from collections.abc import Iterator
 
 COMPARISONS = {
-    ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt),
-    ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
-    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
-    ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
-}  # fmt: skip
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
 ARITHMETIC = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult,
-    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
-}  # fmt: skip
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
+}
 PAIRS = [
-    ("min", "max"), ("amin", "amax"), ("argmin", "argmax"), ("minimum", "maximum"),
-    ("any", "all"), ("floor", "ceil"),
-]  # fmt: skip
+    ("min", "max"),
+    ("amin", "amax"),
+    ("argmin", "argmax"),
+    ("minimum", "maximum"),
+    ("any", "all"),
+    ("floor", "ceil"),
+]
 SWAPPED = {**dict(PAIRS), **{after: before for before, after in PAIRS}}
 TINY = 1e-6  # smaller constants only keep divisions and logarithms defined
 #: Options that only change speed, or what a progress bar or a help text shows.
 QUIET_KEYWORDS = {
-    "desc", "disable", "total", "initial", "indent", "encoding", "strict", "frozen", "tablefmt",
-    "non_blocking", "memory_format", "pin_memory", "set_to_none", "dtype", "device", "help",
-}  # fmt: skip
+    "desc",
+    "disable",
+    "total",
+    "initial",
+    "indent",
+    "encoding",
+    "strict",
+    "frozen",
+    "tablefmt",
+    "non_blocking",
+    "memory_format",
+    "pin_memory",
+    "set_to_none",
+    "dtype",
+    "device",
+    "help",
+}
 
 
 def changes(node: ast.expr) -> Iterator[ast.expr]:

@@ -137,11 +137,15 @@ class _Walker:
         place = node if whole is None or hasattr(whole, "body") else whole
         self.found.append(
             Mutant(
-                self._file, node.lineno,
-                _short(self._data[start:end].decode()), said or _short(after),
-                changed.decode(), (place.lineno, place.end_lineno or place.lineno), scope,
+                self._file,
+                node.lineno,
+                _short(self._data[start:end].decode()),
+                said or _short(after),
+                changed.decode(),
+                (place.lineno, place.end_lineno or place.lineno),
+                scope,
             )
-        )  # fmt: skip
+        )
 
 
 def _parts(node: ast.stmt) -> Iterator[ast.stmt | ast.expr]:

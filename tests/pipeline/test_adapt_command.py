@@ -128,8 +128,11 @@ def test_another_dense_checkpoint_is_refused(adapted, ckpt, pruned, tmp_path, ca
     torch.manual_seed(1)
     other = {**content, "model": exp.get_model().state_dict()}
     exp.depth = 0.67
-    deeper = {**content, "model": exp.get_model().state_dict(), "spec": spec_to_dict(
-        exp.detector_spec())}  # fmt: skip
+    deeper = {
+        **content,
+        "model": exp.get_model().state_dict(),
+        "spec": spec_to_dict(exp.detector_spec()),
+    }
     for dense, said in ((other, "have nothing in common"), (deeper, "another architecture")):
         checkpoint.save(strange, dense)
         assert adapted(pruned, "--dense", str(strange)) == 4

@@ -224,9 +224,14 @@ def test_checkpoint_that_names_no_experiment(tiny_exp, tmp_path, capsys):
 def _config(tmp_path, ckpt, data_dir, **changes):
     path = tmp_path / "deploy.json"
     content = {
-        "checkpoint": str(ckpt), "images": f"{data_dir}/val2017", "size": [64, 64], "workers": 0,
-        "answer": str(tmp_path / "answer.json"), "device": "cpu", **changes,
-    }  # fmt: skip
+        "checkpoint": str(ckpt),
+        "images": f"{data_dir}/val2017",
+        "size": [64, 64],
+        "workers": 0,
+        "answer": str(tmp_path / "answer.json"),
+        "device": "cpu",
+        **changes,
+    }
     path.write_text(json.dumps(content))
     return ["--config", str(path)]
 
@@ -265,8 +270,16 @@ def test_commands_are_found_by_name(capsys):
     assert "did you mean 'eval'" in error_line(capsys)
 
 
-SCRIPTS = ["tools/train.py", "tools/eval.py", "tools/demo.py", "tools/doctor.py", "main.py",
-           "compress/prune.py", "compress/mask.py", "compress/merge.py"]  # fmt: skip
+SCRIPTS = [
+    "tools/train.py",
+    "tools/eval.py",
+    "tools/demo.py",
+    "tools/doctor.py",
+    "main.py",
+    "compress/prune.py",
+    "compress/mask.py",
+    "compress/merge.py",
+]
 
 # As `python SCRIPT --help` does it, but for what is imported once for all: none of it is ours.
 STARTER = """
@@ -290,8 +303,10 @@ def test_scripts_start(tmp_path):
     command = [sys.executable, str(tmp_path / "starter.py"), str(tmp_path)]
     done = subprocess.run(
         [*command, *(str(ROOT / script) for script in SCRIPTS)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     for script, code in zip(SCRIPTS, done.stdout.split(), strict=True):
         out, err = ((tmp_path / f"{Path(script).name}.{end}").read_text() for end in ("out", "err"))

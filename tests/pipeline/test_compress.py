@@ -308,8 +308,9 @@ def test_the_input_is_not_overwritten(ckpt, tmp_path, capsys):
     source.write_bytes(ckpt.read_bytes())
     words = ["--ckpt", str(source), "--out", str(out), *CPU]
     for command in (
-        [*words, "--params", "0.5", *QUICK], [*words, "--recipe", "configs/half_params.yaml"],
-    ):  # fmt: skip
+        [*words, "--params", "0.5", *QUICK],
+        [*words, "--recipe", "configs/half_params.yaml"],
+    ):
         assert run(prune_main, command) == 2
         assert "would be overwritten by the adapt stage" in error_line(capsys)
     assert run(adapt_main, [*words, "--dense", str(ckpt)]) == 2

@@ -58,8 +58,21 @@ def test_int8_to_a_floor(ckpt, tmp_path, suffix, synthetic_dir):
     for path in list(images.glob("*.jpg"))[:4]:
         shutil.copy(path, images / f"more_{path.name}")
     target, facts = tmp_path / f"m.{suffix}", tmp_path / "facts.json"
-    assert _export(ckpt, target, "--int8", "--calibration", str(images), "--max-drop", "0.5",
-                   "--ap", "--json", str(facts)) == 0  # fmt: skip
+    assert (
+        _export(
+            ckpt,
+            target,
+            "--int8",
+            "--calibration",
+            str(images),
+            "--max-drop",
+            "0.5",
+            "--ap",
+            "--json",
+            str(facts),
+        )
+        == 0
+    )
     found = json.loads(facts.read_text())
     assert (found["precision"], found["calibration_images"]) == ("int8", 16)
     assert found["trail"][0][0] == 0
@@ -118,8 +131,9 @@ def test_nms_in_the_graph_has_the_same_ap(ckpt, tiny_exp, tmp_path):
     assert _export(ckpt, target, *NMS, "--dynamic", "test_conf", "0.0001") == 0
     found = {}
     for name, words in {
-        "torch": ["-c", str(ckpt)], "graph": ["-c", str(target), "-f", str(tiny_exp)],
-    }.items():  # fmt: skip
+        "torch": ["-c", str(ckpt)],
+        "graph": ["-c", str(target), "-f", str(tiny_exp)],
+    }.items():
         path = tmp_path / f"{name}.json"
         command = [*words, "--device", "cpu", "--conf", "0.0001", "--json", str(path)]
         assert run(eval_main, command) == 0
@@ -129,16 +143,34 @@ def test_nms_in_the_graph_has_the_same_ap(ckpt, tiny_exp, tmp_path):
 
 def test_demo_and_deployment_take_exported_files(exported, tiny_exp, synthetic_dir, tmp_path):
     pictures = tmp_path / "pictures"
-    command = ["image", "-f", str(tiny_exp), "-c", str(exported), "--path",
-               str(synthetic_dir / "val2017"), "--out", str(pictures)]  # fmt: skip
+    command = [
+        "image",
+        "-f",
+        str(tiny_exp),
+        "-c",
+        str(exported),
+        "--path",
+        str(synthetic_dir / "val2017"),
+        "--out",
+        str(pictures),
+    ]
     assert run(demo_main, command) == 0
     assert len(list(pictures.iterdir())) == 6
     config = tmp_path / "deploy.json"
     answer = tmp_path / "answer.json"
-    config.write_text(json.dumps({
-        "checkpoint": str(exported), "images": str(synthetic_dir / "val2017"), "size": [64, 64],
-        "answer": str(answer), "workers": 0, "conf": 0.00001, "rectangular": False,
-    }))  # fmt: skip
+    config.write_text(
+        json.dumps(
+            {
+                "checkpoint": str(exported),
+                "images": str(synthetic_dir / "val2017"),
+                "size": [64, 64],
+                "answer": str(answer),
+                "workers": 0,
+                "conf": 0.00001,
+                "rectangular": False,
+            }
+        )
+    )
     assert run(deploy_main, ["--config", str(config)]) == 0
     framework, parameters, *results = json.loads(answer.read_text())
     assert framework["framework"].startswith("onnxruntime")
@@ -157,10 +189,18 @@ def test_merged_checkpoint_is_exported(ckpt, tmp_path):
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_deployment_of_a_checkpoint_in_other_runtimes(ckpt, synthetic_dir, tmp_path, backend):
     config, answer = tmp_path / "deploy.json", tmp_path / "answer.json"
-    config.write_text(json.dumps({
-        "checkpoint": str(ckpt), "images": str(synthetic_dir / "val2017"), "size": [64, 64],
-        "answer": str(answer), "workers": 0, "conf": 0.1,
-    }))  # fmt: skip
+    config.write_text(
+        json.dumps(
+            {
+                "checkpoint": str(ckpt),
+                "images": str(synthetic_dir / "val2017"),
+                "size": [64, 64],
+                "answer": str(answer),
+                "workers": 0,
+                "conf": 0.1,
+            }
+        )
+    )
     assert run(deploy_main, ["--config", str(config), "backend", backend]) == 0
     assert json.loads(answer.read_text())[0]["framework"].startswith(backend)
 
@@ -172,15 +212,32 @@ def test_benchmark_of_namesakes_and_sizes(ckpt, tmp_path):
     content["model"] = {k: torch.zeros_like(v) for k, v in content["model"].items()}
     checkpoint.save(other, content)
     rows = tmp_path / "b.json"
-    assert run(benchmark_main, [
-        str(ckpt), str(other), "--backend", "torch", "--rounds", "3", "--size", "64", "96",
-        "--json", str(rows),
-    ]) == 0  # fmt: skip
+    assert (
+        run(
+            benchmark_main,
+            [
+                str(ckpt),
+                str(other),
+                "--backend",
+                "torch",
+                "--rounds",
+                "3",
+                "--size",
+                "64",
+                "96",
+                "--json",
+                str(rows),
+            ],
+        )
+        == 0
+    )
     found = json.loads(rows.read_text())
     assert [(r["model"], r["size"]) for r in found] == [
-        ("dense", [64, 64]), ("dense", [96, 96]), ("other/dense", [64, 64]),
+        ("dense", [64, 64]),
+        ("dense", [96, 96]),
+        ("other/dense", [64, 64]),
         ("other/dense", [96, 96]),
-    ]  # fmt: skip
+    ]
     assert all(row["error"] is None for row in found)
     assert found[0]["nonzero_params"] > found[2]["nonzero_params"] == 0
 
@@ -197,14 +254,36 @@ def test_benchmark_takes_openvino_files_for_what_they_are(ckpt, tmp_path, monkey
 
 def test_benchmark_table_json_and_picture(ckpt, exported, tmp_path, capsys):
     rows, picture = tmp_path / "b.json", tmp_path / "b.png"
-    assert run(benchmark_main, [
-        str(ckpt), str(exported), "--backend", "torch", "onnxruntime", "--rounds", "3",
-        "--threads", "1", "--size", "64", "--ap", "--json", str(rows), "--picture", str(picture),
-    ]) == 0  # fmt: skip
+    assert (
+        run(
+            benchmark_main,
+            [
+                str(ckpt),
+                str(exported),
+                "--backend",
+                "torch",
+                "onnxruntime",
+                "--rounds",
+                "3",
+                "--threads",
+                "1",
+                "--size",
+                "64",
+                "--ap",
+                "--json",
+                str(rows),
+                "--picture",
+                str(picture),
+            ],
+        )
+        == 0
+    )
     found = json.loads(rows.read_text())
     assert [(r["model"], r["backend"]) for r in found] == [
-        ("dense", "torch"), ("dense", "onnxruntime"), ("tiny.onnx", "onnxruntime"),
-    ]  # fmt: skip
+        ("dense", "torch"),
+        ("dense", "onnxruntime"),
+        ("tiny.onnx", "onnxruntime"),
+    ]
     assert all(row["latency_ms"] > 0 and row["error"] is None for row in found)
     assert found[0]["AP"] == pytest.approx(found[1]["AP"], abs=1e-3)
     assert found[0]["ratio"] == 1.0
@@ -303,9 +382,11 @@ def test_fixed_size_needs_square_batches(ckpt, tmp_path, synthetic_dir, capsys):
     target = tmp_path / "fixed.onnx"
     assert _export(ckpt, target) == 0
     config = tmp_path / "deploy.json"
-    config.write_text(json.dumps({
-        "checkpoint": str(target), "images": str(synthetic_dir / "val2017"), "size": [64, 64],
-    }))  # fmt: skip
+    config.write_text(
+        json.dumps(
+            {"checkpoint": str(target), "images": str(synthetic_dir / "val2017"), "size": [64, 64]}
+        )
+    )
     capsys.readouterr()
     assert run(deploy_main, ["--config", str(config)]) == 2
     assert "set rectangular false" in error_line(capsys)

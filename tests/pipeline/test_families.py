@@ -29,10 +29,17 @@ merge: {}
 def family(request, tmp_path, synthetic_dir):
     """The words that name an experiment of a family, small enough for a test."""
     options = {
-        "num_classes": 8, "data_dir": synthetic_dir, "output_dir": tmp_path / "out",
-        "input_size": "(64, 64)", "test_size": "(64, 64)", "random_size": "(1, 2)",
-        "data_num_workers": 0, "warmup_epochs": 0, "eval_interval": 1, "test_conf": 0.0001,
-    }  # fmt: skip
+        "num_classes": 8,
+        "data_dir": synthetic_dir,
+        "output_dir": tmp_path / "out",
+        "input_size": "(64, 64)",
+        "test_size": "(64, 64)",
+        "random_size": "(1, 2)",
+        "data_num_workers": 0,
+        "warmup_epochs": 0,
+        "eval_interval": 1,
+        "test_conf": 0.0001,
+    }
     text = (HERE / f"{request.param}.py").read_text()
     lines = "\n".join(f"        self.{key} = {_literal(value)}" for key, value in options.items())
     path = tmp_path / f"{request.param}.py"
@@ -79,10 +86,15 @@ def test_the_whole_chain(family, tmp_path, synthetic_dir):
         aps[path] = json.loads(json_file.read_text())["AP"]
         answer = tmp_path / "answer.json"
         config = {
-            "checkpoint": path, "images": str(synthetic_dir / "val2017"), "answer": str(answer),
+            "checkpoint": path,
+            "images": str(synthetic_dir / "val2017"),
+            "answer": str(answer),
             "annotations": str(synthetic_dir / "annotations" / "instances_val2017.json"),
-            "size": [64, 64], "rectangular": False, "workers": 0, "conf": 0.0001,
-        }  # fmt: skip
+            "size": [64, 64],
+            "rectangular": False,
+            "workers": 0,
+            "conf": 0.0001,
+        }
         (tmp_path / "run.json").write_text(json.dumps(config))
         assert run(deploy_main, ["--config", str(tmp_path / "run.json"), "-f", exp]) == 0
         assert len(json.loads(answer.read_text())) > 10

@@ -144,9 +144,14 @@ class Exp(Tiny):
 
 def _python(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env={**os.environ, **env}, timeout=LIMIT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **env},
+        timeout=LIMIT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _free_port() -> int:
@@ -161,9 +166,15 @@ def test_gradients_of_two_processes_equal_those_of_one(tiny_exp, tmp_path, monke
     monkeypatch.setattr(sys, "argv", [str(script), str(tiny_exp), str(tmp_path / "one.pt")])
     runpy.run_path(str(script))
     two = _python(
-        "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}",
-        str(script), str(tiny_exp), str(tmp_path / "two.pt"), cwd=tmp_path,
-    )  # fmt: skip
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        f"--master-port={_free_port()}",
+        str(script),
+        str(tiny_exp),
+        str(tmp_path / "two.pt"),
+        cwd=tmp_path,
+    )
     assert two.returncode == 0, two.stderr
     alone, together = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "two"))
     assert (alone["world"], together["world"]) == (1, 2)
@@ -180,8 +191,20 @@ def test_two_processes_train_and_evaluate_as_one_would(tiny_exp, tmp_path):
     found = []
     for devices in ("1", "2"):
         target = tmp_path / f"eval_{devices}.json"
-        words = ["-c", ckpt, "-d", devices, "-b", "2", "--conf", "0.001", "--device", "cpu",
-                 "--json", str(target)]  # fmt: skip
+        words = [
+            "-c",
+            ckpt,
+            "-d",
+            devices,
+            "-b",
+            "2",
+            "--conf",
+            "0.001",
+            "--device",
+            "cpu",
+            "--json",
+            str(target),
+        ]
         if devices == "1":
             assert run(eval_main, words) == 0
         else:
@@ -199,9 +222,21 @@ def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
     deadly = tmp_path / "deadly.py"
     deadly.write_text(KILLED)
     done = _python(
-        str(ROOT / "tools/train.py"), "-f", str(deadly), "-d", "2", "-b", "4", "-l", "none",
-        "--device", "cpu", "max_epoch", "9", cwd=tmp_path,
-    )  # fmt: skip
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(deadly),
+        "-d",
+        "2",
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+        "max_epoch",
+        "9",
+        cwd=tmp_path,
+    )
     assert done.returncode == 1
     assert "worker 1" in done.stderr
     assert "was killed by signal 9; the other workers were stopped" in done.stderr
@@ -211,9 +246,19 @@ def test_data_missing_for_one_process_ends_the_job(tiny_exp, tmp_path):
     exp = tmp_path / "no_data.py"
     exp.write_text(NO_DATA_ON_RANK_1)
     done = _python(
-        str(ROOT / "tools/train.py"), "-f", str(exp), "-d", "2", "-b", "4", "-l", "none",
-        "--device", "cpu", cwd=tmp_path,
-    )  # fmt: skip
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(exp),
+        "-d",
+        "2",
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+        cwd=tmp_path,
+    )
     assert done.returncode == 3
     assert "data folder nowhere does not exist" in done.stderr
     assert done.stderr.count("| ERROR") == 1
@@ -225,9 +270,21 @@ def test_a_process_that_hangs_ends_the_job(tiny_exp, tmp_path):
     exp.write_text(HANGS_ON_RANK_1)
     start = time.monotonic()
     done = _python(
-        str(ROOT / "tools/train.py"), "-f", str(exp), "-d", "2", "-b", "4", "-l", "none",
-        "--device", "cpu", "--dist-timeout", "0.1", cwd=tmp_path,
-    )  # fmt: skip
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(exp),
+        "-d",
+        "2",
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+        "--dist-timeout",
+        "0.1",
+        cwd=tmp_path,
+    )
     assert done.returncode == 1
     assert "process 0: waited 0.1 minutes for the others, one hangs (--dist-timeout)" in done.stderr
     assert "Traceback" not in done.stderr
@@ -248,9 +305,19 @@ def test_a_second_signal_stops_a_job_at_once(tiny_exp, tmp_path):
     exp = tmp_path / "slow.py"
     exp.write_text(SLOW)
     command = [
-        sys.executable, str(ROOT / "tools/train.py"), "-f", str(exp), "-d", "2", "-b", "4",
-        "-l", "none", "--device", "cpu",
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(exp),
+        "-d",
+        "2",
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+    ]
     job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while "in a step" not in job.stderr.readline():
         pass
@@ -272,9 +339,12 @@ def test_workers_end_with_their_launcher(tmp_path):
         "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=False)"
     )
     job = subprocess.Popen(
-        [sys.executable, "-c", outer, worker], cwd=ROOT, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", outer, worker],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert job.stdout.readline() == "ready\n"
     job.kill()
     said = job.communicate(timeout=LIMIT)[1]  # until the worker has closed it, too
@@ -287,10 +357,24 @@ def test_torchrun_restarts_four_processes_from_the_last_checkpoint(tiny_exp, tmp
     losses = []
     for name in ("dies_once", "tiny"):
         done = _python(
-            "-m", "torch.distributed.run", "--nproc-per-node=4", "--max-restarts=1",
-            f"--master-port={_free_port()}", str(ROOT / "tools/train.py"), "-f", f"{name}.py",
-            "-b", "4", "-l", "none", "--device", "cpu", "-expn", name, cwd=tmp_path,
-        )  # fmt: skip
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node=4",
+            "--max-restarts=1",
+            f"--master-port={_free_port()}",
+            str(ROOT / "tools/train.py"),
+            "-f",
+            f"{name}.py",
+            "-b",
+            "4",
+            "-l",
+            "none",
+            "--device",
+            "cpu",
+            "-expn",
+            name,
+            cwd=tmp_path,
+        )
         assert done.returncode == 0, done.stderr
         assert ("restart 1: continues from the last checkpoint" in done.stderr) == (
             len(losses) == 0
@@ -306,9 +390,19 @@ def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
     failing = tmp_path / "failing.py"
     failing.write_text(FAILS_ON_RANK_1)
     done = _python(
-        str(ROOT / "tools/train.py"), "-f", str(failing), "-d", "2", "-b", "4", "-l", "none",
-        "--device", "cpu", cwd=tmp_path,
-    )  # fmt: skip
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(failing),
+        "-d",
+        "2",
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+        cwd=tmp_path,
+    )
     assert done.returncode == 3
     assert "a bad image on rank 1" in done.stderr
     assert done.stderr.count("| ERROR") == 1
@@ -317,10 +411,27 @@ def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
 
 def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
     command = [
-        sys.executable, str(ROOT / "tools/train.py"), "-f", str(tiny_exp), "-d", "2", "-b", "4",
-        "-l", "none", "--device", "cpu", "max_epoch", "200", "eval_interval", "200",
-        "no_aug_epochs", "0", "data_num_workers", "1",
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(tiny_exp),
+        "-d",
+        "2",
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+        "max_epoch",
+        "200",
+        "eval_interval",
+        "200",
+        "no_aug_epochs",
+        "0",
+        "data_num_workers",
+        "1",
+    ]
     job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     said = []
     for line in job.stderr:
@@ -349,20 +460,36 @@ def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
 def test_two_agents_stand_for_two_machines(tiny_exp, tmp_path):
     port = _free_port()
     arguments = [
-        "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
-        "--master-addr=127.0.0.1", f"--master-port={port}",
-    ]  # fmt: skip
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc-per-node=1",
+        "--master-addr=127.0.0.1",
+        f"--master-port={port}",
+    ]
     command = [
-        str(ROOT / "tools/train.py"), "-f", str(tiny_exp), "-b", "4", "-l", "none",
-        "--device", "cpu", "max_epoch", "1",
-    ]  # fmt: skip
+        str(ROOT / "tools/train.py"),
+        "-f",
+        str(tiny_exp),
+        "-b",
+        "4",
+        "-l",
+        "none",
+        "--device",
+        "cpu",
+        "max_epoch",
+        "1",
+    ]
     agents = [
         subprocess.Popen(
-            [sys.executable, *arguments, f"--node-rank={rank}", *command], cwd=tmp_path,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, *arguments, f"--node-rank={rank}", *command],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for rank in (0, 1)
-    ]  # fmt: skip
+    ]
     outputs = [agent.communicate(timeout=LIMIT)[0] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], outputs
     assert "2 process(es)" in outputs[0]

@@ -116,9 +116,12 @@ def test_the_control_is_the_dense_model_under_the_same_recovery(command, trainer
     assert report["stages"][-1]["name"] == "merged"
     parents = {entry["name"]: entry["parent"] for entry in report["lineage"]}
     assert parents == {
-        "dense": None, "pruned": "dense", "recovered": "pruned", "merged": "recovered",
+        "dense": None,
+        "pruned": "dense",
+        "recovered": "pruned",
+        "merged": "recovered",
         "control": "dense",
-    }  # fmt: skip
+    }
 
 
 def test_a_control_needs_a_recovery(command, capsys):

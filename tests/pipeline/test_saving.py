@@ -43,8 +43,11 @@ def _step(path):
 def test_a_kill_between_any_two_writes_loses_nothing(tiny_exp):
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests/pipeline/kills.py"), str(tiny_exp)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "8 kills, different: []\n"
 
@@ -53,8 +56,10 @@ def test_the_last_saves_stay_and_a_damaged_one_is_skipped(tiny_exp, folder, caps
     run_training(tiny_exp, max_epoch=2, keep_latest=3, save_interval=1)
     kept = [latest_path(folder), *older_latest(folder)]
     assert [path.name for path in kept] == [
-        "latest_ckpt.pth", "latest_1_ckpt.pth", "latest_2_ckpt.pth",
-    ]  # fmt: skip
+        "latest_ckpt.pth",
+        "latest_1_ckpt.pth",
+        "latest_2_ckpt.pth",
+    ]
     assert [_step(path) for path in kept] == [6, 5, 4]
     latest_path(folder).write_bytes(latest_path(folder).read_bytes()[:-500])
     losses, _ = run_training(tiny_exp, max_epoch=2, keep_latest=3, resume=True)

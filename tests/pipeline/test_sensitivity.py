@@ -30,8 +30,10 @@ def test_curves_are_measured_and_a_stopped_run_goes_on(ckpt, tmp_path, capsys, m
     assert all(name in said for name in names)
     assert not any(name.startswith("backbone.backbone") for name in names)
     assert {p.name for p in tmp_path.glob("sensitivity.*")} == {
-        "sensitivity.json", "sensitivity.csv", "sensitivity.png",
-    }  # fmt: skip
+        "sensitivity.json",
+        "sensitivity.csv",
+        "sensitivity.png",
+    }
     path.write_text(json.dumps({**before, "groups": dict(list(before["groups"].items())[1:])}))
     assert measure(ckpt, tmp_path, *words) == 0
     assert f"1 of {len(names)} groups to measure" in capsys.readouterr().err

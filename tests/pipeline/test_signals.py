@@ -74,10 +74,23 @@ def test_a_signal_in_set_up_says_that_nothing_is_lost(tiny_exp, tmp_path, monkey
 def test_a_second_signal_stops_at_once_unsaved(tiny_exp, tmp_path):
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/train.py"), "-f", "impatient.py", "-b", "4",
-         "-l", "none", "--device", "cpu"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "tools/train.py"),
+            "-f",
+            "impatient.py",
+            "-b",
+            "4",
+            "-l",
+            "none",
+            "--device",
+            "cpu",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == -signal.SIGINT
     assert "a second signal stops at once, unsaved" in done.stderr
     assert not list(tmp_path.glob("out/*/latest_ckpt.pth"))

@@ -27,9 +27,15 @@ def test_a_run_leaves_its_artefacts(tiny_exp, out):
     assert all(math.isfinite(loss) for loss in losses)
     names = {path.name for path in result.folder.iterdir()}
     assert {
-        "latest_ckpt.pth", "last_epoch_ckpt.pth", "best_ckpt.pth", "epoch_1_ckpt.pth",
-        "epoch_2_ckpt.pth", "train_log.txt", "manifest.json", "tensorboard",
-    } <= names  # fmt: skip
+        "latest_ckpt.pth",
+        "last_epoch_ckpt.pth",
+        "best_ckpt.pth",
+        "epoch_1_ckpt.pth",
+        "epoch_2_ckpt.pth",
+        "train_log.txt",
+        "manifest.json",
+        "tensorboard",
+    } <= names
     content = checkpoint.read(result.folder / "latest_ckpt.pth")
     assert content["start_epoch"] == 2
     assert {"model", "optimizer", "best_ap", "curr_ap", "spec", "masks", "state"} <= set(content)
@@ -113,9 +119,13 @@ def test_fine_tune_with_another_class_count_says_so(tiny_exp, out, capsys, tmp_p
         content["annotations"] = [a for a in content["annotations"] if a["category_id"] in ids]
         path.write_text(json.dumps(content))
     run_training(
-        tiny_exp, name="three", max_epoch=1, num_classes=3, data_dir=str(tmp_path / "few"),
+        tiny_exp,
+        name="three",
+        max_epoch=1,
+        num_classes=3,
+        data_dir=str(tmp_path / "few"),
         ckpt=str(out / "eight" / "best_ckpt.pth"),
-    )  # fmt: skip
+    )
     assert "8 classes in the checkpoint, 3 here" in capsys.readouterr().err
 
 

@@ -172,10 +172,21 @@ def test_values_nested_without_end_are_refused(tmp_path):
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize("dtype", [
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
-    torch.int16, torch.int8, torch.uint8, torch.bool,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+    ],
+)
 def test_tensors_of_every_type_are_read_back(tmp_path, dtype):
     path, kept = tmp_path / "typed.pth", torch.tensor([0, 1, 3, 1]).to(dtype)
     checkpoint.save(path, {"model": {"w": torch.ones(1)}, "kept": {"w": kept}})

@@ -22,8 +22,17 @@ def _case(name="m", backend="torch", batch=1, size=(64, 64), file=None, params=1
 
 
 def _row(latency, ap=None, **values):
-    return Row(_case(**values), 2, latency_ms=latency, spread=0.1, ratio=1.0, ratio_in_model=1.0,
-               peak_mb=10.0, rounds=3, ap=ap)  # fmt: skip
+    return Row(
+        _case(**values),
+        2,
+        latency_ms=latency,
+        spread=0.1,
+        ratio=1.0,
+        ratio_in_model=1.0,
+        peak_mb=10.0,
+        rounds=3,
+        ap=ap,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +74,26 @@ def test_json_rows_have_the_stated_keys(tmp_path):
     row.case.size._asdict()
     write_rows(tmp_path / "b.json", [row, Row(_case(), 2, error="died")])
     good, failed = json.loads((tmp_path / "b.json").read_text())
-    expected = {"model", "backend", "precision", "batch", "size", "threads", "latency_ms", "spread",
-                "ratio", "peak_mb", "file_bytes"}  # fmt: skip
+    expected = {
+        "model",
+        "backend",
+        "precision",
+        "batch",
+        "size",
+        "threads",
+        "latency_ms",
+        "spread",
+        "ratio",
+        "peak_mb",
+        "file_bytes",
+    }
     assert expected <= set(good)
     assert (good["latency_ms"], good["size"], good["params"], good["nonzero_params"]) == (
-        2.5, [64, 64], 1000, 500,
-    )  # fmt: skip
+        2.5,
+        [64, 64],
+        1000,
+        500,
+    )
     assert (failed["latency_ms"], failed["error"]) == (None, "died")
 
 
@@ -97,8 +120,11 @@ def test_picture(tmp_path):
 def test_only_pairs_that_exist():
     plan = BenchmarkSpec(backends=("torch", "onnxruntime"), precisions=("fp32", "bf16", "int8"))
     assert plan.pairs() == [
-        ("torch", "fp32"), ("torch", "bf16"), ("onnxruntime", "fp32"), ("onnxruntime", "int8"),
-    ]  # fmt: skip
+        ("torch", "fp32"),
+        ("torch", "bf16"),
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+    ]
 
 
 @pytest.mark.parametrize(

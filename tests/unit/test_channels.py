@@ -50,10 +50,7 @@ def test_cutting_leaves_the_model_and_the_random_state_alone(model):
 
 
 def test_cut_twice_is_cut_once_by_the_composed_record(model):
-    second = {
-        "0": {"out": [1, 2]}, "1": {"out": [1, 2]}, "2": {"out": [1, 2]},
-        "3": {"in": [1, 2]},
-    }  # fmt: skip
+    second = {"0": {"out": [1, 2]}, "1": {"out": [1, 2]}, "2": {"out": [1, 2]}, "3": {"in": [1, 2]}}
     both = compose(CUT, second)
     assert both["0"]["out"] == [2, 5]
     twice = cut_channels(cut_channels(model, CUT), second).state_dict()

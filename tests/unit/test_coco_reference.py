@@ -31,9 +31,12 @@ def scene(seed):
             side = SIDES[(number // 3) % 3] * rng.uniform(0.8, 1.2)
             box = [*rng.uniform(0, 700, 2).tolist(), side, side * rng.uniform(0.7, 1.3)]
             entry = {
-                "id": len(boxes) + 1, "image_id": image["id"], "category_id": category,
-                "bbox": box, "iscrowd": int(number % 11 == 5),
-            }  # fmt: skip
+                "id": len(boxes) + 1,
+                "image_id": image["id"],
+                "category_id": category,
+                "bbox": box,
+                "iscrowd": int(number % 11 == 5),
+            }
             if number % 4 < 2:
                 entry["area"] = box[2] * box[3] * float(rng.uniform(0.3, 0.9))
             boxes.append(entry)

@@ -41,8 +41,10 @@ def test_what_was_masked_before_stays_masked():
     former = {"head": mask(0, 1), "neck": mask(1, 0, 1)}
     both = within({"neck": mask(0, 1, 1), "stem": mask(1)}, former)
     assert {name: m.tolist() for name, m in both.items()} == {
-        "head": [False, True], "neck": [False, False, True], "stem": [True],
-    }  # fmt: skip
+        "head": [False, True],
+        "neck": [False, False, True],
+        "stem": [True],
+    }
 
 
 @pytest.fixture

@@ -90,9 +90,12 @@ def test_dead_units_that_send_a_constant_cost_nothing():
     group = next(g for g in groups.groups if g.name == "a.0")
     before = outputs(model)
     curve = measure_curve(
-        model, group, reader_systems(model, groups, IMAGES), (0.5, 0.75),
+        model,
+        group,
+        reader_systems(model, groups, IMAGES),
+        (0.5, 0.75),
         lambda: float((outputs(model) - before).abs().max()),
-    )  # fmt: skip
+    )
     assert curve.losses[0] < 1e-3 < 0.01 < curve.losses[1]
 
 

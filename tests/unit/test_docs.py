@@ -10,8 +10,19 @@ from yolox.exp import get_exp
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MADE = ("YOLOX_outputs", "datasets/mine", "datasets/synthetic", "datasets/NAME", "weights/yolox")
-FOLDERS = ("benchmarks", "compress", "configs", "datasets", "demo", "docs", "exps", "tests",
-           "tools", "weights", "yolox")  # fmt: skip
+FOLDERS = (
+    "benchmarks",
+    "compress",
+    "configs",
+    "datasets",
+    "demo",
+    "docs",
+    "exps",
+    "tests",
+    "tools",
+    "weights",
+    "yolox",
+)
 
 
 def _anchor(heading):
@@ -34,10 +45,15 @@ def test_links_lead_somewhere(page):
 def test_named_files_exist(page):
     text = page.read_text(encoding="utf-8")
     named = re.findall(rf"(?<![\w/.])(?:{'|'.join(FOLDERS)})/[\w./-]*\w", text)
-    assert [name for name in named
-            if not name.startswith(MADE) and "NAME" not in name
-            and not (ROOT / name).exists() and not name.endswith((".onnx", "node_modules"))
-            and "node_modules/" not in name] == []  # fmt: skip
+    assert [
+        name
+        for name in named
+        if not name.startswith(MADE)
+        and "NAME" not in name
+        and not (ROOT / name).exists()
+        and not name.endswith((".onnx", "node_modules"))
+        and "node_modules/" not in name
+    ] == []
 
 
 def test_the_readme_is_short():

@@ -268,8 +268,10 @@ FOUND = {
         "tower": (8, {("tower", "out"): 1, ("out", "in"): 1}),
     },
     Gate: {
-        "a.0": (8, {("a.0", "out"): 1, ("squeeze", "in"): 1, ("excite", "out"): 1,
-                    ("out.0", "in"): 1}),
+        "a.0": (
+            8,
+            {("a.0", "out"): 1, ("squeeze", "in"): 1, ("excite", "out"): 1, ("out.0", "in"): 1},
+        ),
         "squeeze": (4, {("squeeze", "out"): 1, ("excite", "in"): 1}),
     },
     Unknown: {"b.0": (6, {("b.0", "out"): 1, ("out.0", "in"): 1})},
@@ -280,8 +282,10 @@ FOUND = {
     WeightedSum: {"a.0": (8, {("a.0", "out"): 1, ("b.0", "out"): 1, ("out.0", "in"): 1})},
     OneMap: {"a.0": (8, {("a.0", "out"): 1, ("map.0", "in"): 1, ("out.0", "in"): 1})},
     Levels: {
-        "a.0": (6, {("a.0", "out"): 1, ("down.0", "in"): 1, ("down.0", "out"): 1,
-                    ("tower", "in"): 1}),
+        "a.0": (
+            6,
+            {("a.0", "out"): 1, ("down.0", "in"): 1, ("down.0", "out"): 1, ("tower", "in"): 1},
+        ),
         "tower": (8, {("tower", "out"): 1, ("fine", "in"): 1, ("out", "in"): 1}),
     },
     Shuffled: {"b.0": (6, {("b.0", "out"): 1, ("c.0", "in"): 1})},
@@ -289,7 +293,7 @@ FOUND = {
         "a.0": (6, {("a.0", "out"): 1, ("up", "in"): 1}),
         "up": (8, {("up", "out"): 1, ("out.0", "in"): 1}),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", FOUND)
@@ -341,8 +345,9 @@ def test_cut_networks_without_norms_everywhere_run(kind):
     image = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         found, expected = small(image), model(image)
-    shapes = [[t.shape for t in ([out] if torch.is_tensor(out) else out)]
-              for out in (found, expected)]  # fmt: skip
+    shapes = [
+        [t.shape for t in ([out] if torch.is_tensor(out) else out)] for out in (found, expected)
+    ]
     assert shapes[0] == shapes[1]
 
 

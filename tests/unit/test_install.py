@@ -44,8 +44,12 @@ def test_shipped_experiments_are_found_by_name(installed):
     )
     words = [sys.executable, "-c", code]
     done = subprocess.run(
-        words, cwd=installed, capture_output=True, text=True, check=True,
+        words,
+        cwd=installed,
+        capture_output=True,
+        text=True,
+        check=True,
         env={"PYTHONPATH": str(installed)},
-    )  # fmt: skip
+    )
     here = len(list(ROOT.glob("exps/*/*.py")))
     assert done.stdout.split() == [str(installed / "yolox" / "exps"), str(here), "0.67"]

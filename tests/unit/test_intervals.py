@@ -31,25 +31,38 @@ def scene(seed, images=30, classes=5, digits=2):
         for _ in range(rng.integers(0, 6)):
             box = np.concatenate([rng.uniform(0, 300, 2), rng.uniform(10, 150, 2)])
             label = int(rng.integers(1, classes))
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": image, "category_id": label,
-                "bbox": box.tolist(), "area": float(box[2] * box[3]),
-                "iscrowd": int(rng.random() < 0.15),
-            })  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": label,
+                    "bbox": box.tolist(),
+                    "area": float(box[2] * box[3]),
+                    "iscrowd": int(rng.random() < 0.15),
+                }
+            )
             for _ in range(3):
                 moved = np.maximum(box + rng.normal(0, 0.12, 4) * box[[2, 3, 2, 3]], 1)
                 wrong = rng.random() < 0.2
-                results.append({
-                    "image_id": image, "bbox": moved.tolist(), "score": round(rng.random(), digits),
-                    "category_id": int(rng.integers(1, classes + 1)) if wrong else label,
-                })  # fmt: skip
+                results.append(
+                    {
+                        "image_id": image,
+                        "bbox": moved.tolist(),
+                        "score": round(rng.random(), digits),
+                        "category_id": int(rng.integers(1, classes + 1)) if wrong else label,
+                    }
+                )
     first = annotations[0]
     for _ in range(150):
         moved = np.maximum(np.array(first["bbox"]) + rng.normal(0, 20, 4), 1).tolist()
-        results.append({
-            "image_id": first["image_id"], "category_id": first["category_id"],
-            "bbox": moved, "score": round(rng.random(), digits),
-        })  # fmt: skip
+        results.append(
+            {
+                "image_id": first["image_id"],
+                "category_id": first["category_id"],
+                "bbox": moved,
+                "score": round(rng.random(), digits),
+            }
+        )
     truth = {
         "images": [{"id": i, "width": 640, "height": 640} for i in range(1, images + 1)],
         "annotations": annotations,

@@ -48,9 +48,11 @@ def content():
     model = build(SPEC)
     spread_scores(model)
     return {
-        "model": model.state_dict(), "spec": spec_to_dict(SPEC), "class_names": list(NAMES),
+        "model": model.state_dict(),
+        "spec": spec_to_dict(SPEC),
+        "class_names": list(NAMES),
         "exp": {"file": None, "name": None, "options": OPTIONS},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +123,10 @@ def test_a_record_is_what_it_says(ckpt, picture):
     first = next(iter(found))
     assert first.box == tuple(found.boxes[0])
     assert (first.score, first.label, first.name) == (
-        found.scores[0], found.labels[0], found.names[0],
-    )  # fmt: skip
+        found.scores[0],
+        found.labels[0],
+        found.names[0],
+    )
     assert len(list(found)) == len(found)
     drawn = found.draw()
     wanted = draw_boxes(image, found.boxes, found.labels, NAMES, found.scores)
@@ -199,9 +203,15 @@ def test_a_checkpoint_that_names_no_experiment(content, ckpt, picture, folder):
 
 def test_options_arrive(ckpt, any_size, picture):
     detector = yolox.load(
-        ckpt, device="cpu", precision="bf16", size=64, conf=0.4, nms=0.5, class_agnostic=False,
+        ckpt,
+        device="cpu",
+        precision="bf16",
+        size=64,
+        conf=0.4,
+        nms=0.5,
+        class_agnostic=False,
         names=["x", "y", "z"],
-    )  # fmt: skip
+    )
     assert (detector.backend.device, detector.backend.precision) == ("cpu", "bf16")
     assert detector.size_hw == (64, 64)
     assert detector.spec == EvalSpec(conf=0.4, nms=0.5, class_agnostic=False)

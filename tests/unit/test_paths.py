@@ -34,9 +34,12 @@ def test_names_that_walk_out_are_refused(place: Path) -> None:
     (place / "set/val2017/link.jpg").symlink_to(place / "secret/out.jpg")
     (place / "set/val2017/folder").symlink_to(place / "secret")
     for name in (
-        str(place / "secret/out.jpg"), "../../secret/out.jpg", "link.jpg", "folder/out.jpg",
+        str(place / "secret/out.jpg"),
+        "../../secret/out.jpg",
+        "link.jpg",
+        "folder/out.jpg",
         "../../secret/absent.jpg",
-    ):  # fmt: skip
+    ):
         with pytest.raises(DataError, match=r"val\.json: 1 of 2 images lie outside .*allow_outs"):
             read(place, "in.jpg", name)
         with pytest.raises(DataError, match="lie outside"):

@@ -27,8 +27,11 @@ from yolox.eval.tables import class_table, latency_line, metrics_table
 def test_times_are_those_of_an_image_without_the_warm_up():
     timing = Timing(2.0, 3.0, 1.0, warm_up=50.0, images=8, timed=4)
     assert timing.per_image_ms() == {
-        "preprocess": 250.0, "forward": 750.0, "postprocess": 250.0, "total": 1250.0,
-    }  # fmt: skip
+        "preprocess": 250.0,
+        "forward": 750.0,
+        "postprocess": 250.0,
+        "total": 1250.0,
+    }
     assert set(Timing().per_image_ms().values()) == {0.0}
 
 
@@ -161,8 +164,14 @@ def test_tables_show_what_is_there():
     metrics = CocoMetrics(0.25, 0.5, 0.2, math.nan, 0.1, 0.3, 0.35, classes, 7)
     cells = metrics_table(metrics).splitlines()[-1].strip("|").split("|")
     assert [cell.strip() for cell in cells] == [
-        "0.2500", "0.5000", "0.2000", "-", "0.1000", "0.3000", "0.3500",
-    ]  # fmt: skip
+        "0.2500",
+        "0.5000",
+        "0.2000",
+        "-",
+        "0.1000",
+        "0.3000",
+        "0.3500",
+    ]
     header, _, *rows, warning = class_table(metrics).splitlines()
     assert next(cell.strip() for cell in header.strip("|").split("|")) == "class"
     assert [row.strip("|").split("|")[0].strip() for row in rows] == ["cat", "dog", "emu"]

@@ -68,6 +68,8 @@ def test_a_lineage_entry_holds_the_file_s_hash(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"abc")
     assert lineage_entry("masked", path, "dense") == {
-        "name": "masked", "file": str(path), "parent": "dense",
+        "name": "masked",
+        "file": str(path),
+        "parent": "dense",
         "sha256": hashlib.sha256(b"abc").hexdigest(),
-    }  # fmt: skip
+    }

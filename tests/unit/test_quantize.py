@@ -84,9 +84,14 @@ def test_layer_damage_names_the_layer_with_an_outlier():
 
 def test_layers_of_a_small_graph():
     inputs = {
-        "cut": [], "a": ["cut"], "act": ["a"], "b": ["act"], "sum": ["b", "act"],
-        "out": ["sum"], "c": ["sum"],
-    }  # fmt: skip
+        "cut": [],
+        "a": ["cut"],
+        "act": ["a"],
+        "b": ["act"],
+        "sum": ["b", "act"],
+        "out": ["sum"],
+        "c": ["sum"],
+    }
     found = group(inputs, {"a": "one", "b": "two", "c": "three"})
     assert found.members == {"one": ["a", "act"], "two": ["b", "sum"], "three": ["c"]}
     assert found.tail == ["out"]

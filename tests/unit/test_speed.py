@@ -55,8 +55,9 @@ def fakes(monkeypatch):
         size = Complexity(1, 1, 1.0)
         return [
             Case(model, model.path, backend, "fp32", batch, size, 1)
-            for backend in plan.backends for batch in plan.batches
-        ]  # fmt: skip
+            for backend in plan.backends
+            for batch in plan.batches
+        ]
 
     def measure(cases, plan, device, at_once):
         assert plan.threads == torch.get_num_threads()
@@ -78,9 +79,12 @@ def test_all_stages_in_torch_the_ends_elsewhere(exp, paths, fakes):
     dense, pruned, merged = measure_checkpoints(found, exp, how)
     outside = ["onnxruntime", "openvino"]
     assert fakes == [
-        ("dense", ["torch"], (1, 8)), ("dense", outside, (1, 8)), ("pruned", ["torch"], (1,)),
-        ("merged", ["torch"], (1, 8)), ("merged", outside, (1, 8)),
-    ]  # fmt: skip
+        ("dense", ["torch"], (1, 8)),
+        ("dense", outside, (1, 8)),
+        ("pruned", ["torch"], (1,)),
+        ("merged", ["torch"], (1, 8)),
+        ("merged", outside, (1, 8)),
+    ]
     assert dense.latency_ms == {"torch": 10.0, "openvino": 10.0}
     assert dense.latency_ms_batch8 == {"torch": 80.0, "openvino": 80.0}
     assert dense.peak_mb == {"torch": 300.0, "openvino": 300.0}

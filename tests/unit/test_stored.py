@@ -34,12 +34,17 @@ def test_a_file_that_a_checkpoint_names_is_not_run(tmp_path, monkeypatch, capsys
             "file": str(file) if absolute else "theirs.py",
             "name": None,
             "options": {
-                "num_classes": 3, "test_size": [64, 64], "exp_name": "../../theirs",
-                "output_dir": "/etc", "teacher": "theirs.pth", "label_weight": 0.0,
-                "their_own": 3, "allow_outside": True,
+                "num_classes": 3,
+                "test_size": [64, 64],
+                "exp_name": "../../theirs",
+                "output_dir": "/etc",
+                "teacher": "theirs.pth",
+                "label_weight": 0.0,
+                "their_own": 3,
+                "allow_outside": True,
             },
         },
-    )  # fmt: skip
+    )
     set_up_log()
     exp = exp_of_checkpoint(path)
     assert not hasattr(sys, "was_run")

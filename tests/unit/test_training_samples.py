@@ -190,11 +190,13 @@ def test_boxes_follow_the_pixels_of_a_warp():
     image[20:40, 24:44] = 255
     sample = Sample(image, np.array([[24, 20, 44, 40]], np.float32), np.array([1]))
     for draw in (
-        AffineDraw(0, 1.5, 0, 0, 0, 0), AffineDraw(0, 1, 0, 0, 0.25, -0.125),
-        AffineDraw(0, 1, 10, 0, 0, 0), AffineDraw(0, 1, 0, -10, 0, 0),
+        AffineDraw(0, 1.5, 0, 0, 0, 0),
+        AffineDraw(0, 1, 0, 0, 0.25, -0.125),
+        AffineDraw(0, 1, 10, 0, 0, 0),
+        AffineDraw(0, 1, 0, -10, 0, 0),
         AffineDraw(12, 1, 0, 0, 0, 0),
         AffineDraw(0, 1, 0, 0, 0.5, 0),
-    ):  # fmt: skip
+    ):
         moved = warp(sample, affine_matrix(draw, (64, 64)), (64, 64))
         ys, xs = np.nonzero(moved.image[..., 0] > 127)
         bright = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
@@ -209,8 +211,11 @@ def test_tiles_meet_at_the_centre():
     corners = [made.image[y, x, 0] for y, x in ((19, 59), (19, 60), (20, 59), (20, 60))]
     assert corners == [colour_of(index) for index in range(4)]
     assert made.boxes_xyxy.tolist() == [
-        [12, 0, 60, 20], [60, 0, 96, 20], [12, 20, 60, 52], [60, 20, 96, 52],
-    ]  # fmt: skip
+        [12, 0, 60, 20],
+        [60, 0, 96, 20],
+        [12, 20, 60, 52],
+        [60, 20, 96, 52],
+    ]
     assert made.labels.tolist() == [0, 1, 2, 3]
     for x1, y1, x2, y2 in made.boxes_xyxy.astype(int).tolist():
         assert len(np.unique(made.image[y1:y2, x1:x2])) == 1

@@ -25,9 +25,17 @@ from yolox.models.fuse import fuse
 RATE = 1e-3
 #: A step is `-RATE * gradient` and nothing else.
 PLAIN_SGD = {
-    "max_epoch": 1, "warmup_epochs": 0, "no_aug_epochs": 1, "min_lr_ratio": 1.0, "momentum": 0.0,
-    "weight_decay": 0.0, "ema": False, "freeze_bn": True, "hsv_prob": 0.0, "flip_prob": 0.0,
-}  # fmt: skip
+    "max_epoch": 1,
+    "warmup_epochs": 0,
+    "no_aug_epochs": 1,
+    "min_lr_ratio": 1.0,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "ema": False,
+    "freeze_bn": True,
+    "hsv_prob": 0.0,
+    "flip_prob": 0.0,
+}
 
 
 class Linear:

@@ -17,9 +17,13 @@ from yolox.models.transfer import fitting
 
 # parameters, and 10^9 operations at 416 x 416 by the authors' count
 PUBLISHED = {
-    "baseline": (900_459, 1.0516), "dwconv": (882_507, 1.0734), "mdconv": (900_235, 1.0548),
-    "fpn_dark2": (906_091, 1.0620), "final": (861_659, 1.0783), "ghost": (848_335, 0.944),
-}  # fmt: skip
+    "baseline": (900_459, 1.0516),
+    "dwconv": (882_507, 1.0734),
+    "mdconv": (900_235, 1.0548),
+    "fpn_dark2": (906_091, 1.0620),
+    "final": (861_659, 1.0783),
+    "ghost": (848_335, 0.944),
+}
 NANO = {"num_classes": 3, "depth": 0.33, "width": 0.25, "depthwise": True}
 
 
@@ -57,10 +61,14 @@ def test_mixed_kernels_by_their_definition():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("dense", "KIND-SIZE"), ("round-3", "KIND-SIZE"), ("dense-x", "KIND-SIZE"),
-        ("dense-4", "kernels are odd"), ("separable-33", "at most 31"), ("mixed-9", "1 and 8"),
+        ("dense", "KIND-SIZE"),
+        ("round-3", "KIND-SIZE"),
+        ("dense-x", "KIND-SIZE"),
+        ("dense-4", "kernels are odd"),
+        ("separable-33", "at most 31"),
+        ("mixed-9", "1 and 8"),
     ],
-)  # fmt: skip
+)
 def test_kinds_that_are_none(text, said):
     with pytest.raises(ValueError, match=said):
         ConvKind(text)

@@ -40,8 +40,24 @@ def model(samples_dir):
     path = WEB / "model.onnx"
     weights = str(samples_dir / "weights" / "yolox_nano.pth")
     data = str(samples_dir / "coco128" / "val2017")
-    assert main(["-n", "yolox-nano", "-c", weights, "--output-name", str(path), "--nms",
-                 "--conf", "0.05", "--images", data]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "-n",
+                "yolox-nano",
+                "-c",
+                weights,
+                "--output-name",
+                str(path),
+                "--nms",
+                "--conf",
+                "0.05",
+                "--images",
+                data,
+            ]
+        )
+        == 0
+    )
     return path
 
 

@@ -73,8 +73,12 @@ class ModelInfo:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
         sizes = (
-            self.num_classes, self.divisor, *self.strides, *(self.size_hw or ()), self.batch or 1,
-        )  # fmt: skip
+            self.num_classes,
+            self.divisor,
+            *self.strides,
+            *(self.size_hw or ()),
+            self.batch or 1,
+        )
         if not all(1 <= size <= MOST for size in sizes):
             raise ValueError(f"classes, divisor, strides, size or batch are impossible: {sizes}")
         known = FAMILIES.get(self.family)

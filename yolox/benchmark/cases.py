@@ -52,8 +52,10 @@ class BenchmarkSpec:
                     hint = nearest(name, known)
                     raise UsageError(f"{kind} {name!r} is none of {', '.join(known)}{hint}")
         for key, values in (
-            ("batch size", self.batches), ("threads", [self.threads]), ("rounds", [self.rounds]),
-        ):  # fmt: skip
+            ("batch size", self.batches),
+            ("threads", [self.threads]),
+            ("rounds", [self.rounds]),
+        ):
             for value in values:
                 if value < 1:
                     raise UsageError(f"{key} {value} is not positive")

@@ -50,15 +50,26 @@ class Row:
         """Stable keys; undefined values are None."""
         case = self.case
         values = {
-            "model": case.model.name, "backend": case.backend, "precision": case.precision,
-            "batch": case.batch, "size": list(case.model.size_hw), "threads": self.threads,
+            "model": case.model.name,
+            "backend": case.backend,
+            "precision": case.precision,
+            "batch": case.batch,
+            "size": list(case.model.size_hw),
+            "threads": self.threads,
             "device": self.device,
-            "latency_ms": self.latency_ms, "spread": self.spread, "ratio": self.ratio,
-            "ratio_in_model": self.ratio_in_model, "peak_mb": self.peak_mb,
-            "file_bytes": case.file_bytes, "params": case.size.params,
-            "nonzero_params": case.size.nonzero, "macs": case.size.macs, "AP": self.ap,
-            "rounds": self.rounds, "error": self.error,
-        }  # fmt: skip
+            "latency_ms": self.latency_ms,
+            "spread": self.spread,
+            "ratio": self.ratio,
+            "ratio_in_model": self.ratio_in_model,
+            "peak_mb": self.peak_mb,
+            "file_bytes": case.file_bytes,
+            "params": case.size.params,
+            "nonzero_params": case.size.nonzero,
+            "macs": case.size.macs,
+            "AP": self.ap,
+            "rounds": self.rounds,
+            "error": self.error,
+        }
         cleaned: dict[str, Any] = without_nan(values)
         return cleaned
 

@@ -12,9 +12,23 @@ from yolox.benchmark.rounds import Row
 from yolox.files import write_json
 
 HEADERS = [
-    "model", "backend", "precision", "batch", "size", "ms", "spread", "ratio", "in model",
-    "images/s", "peak MB", "file MB", "params M", "not zero M", "GMACs", "AP",
-]  # fmt: skip
+    "model",
+    "backend",
+    "precision",
+    "batch",
+    "size",
+    "ms",
+    "spread",
+    "ratio",
+    "in model",
+    "images/s",
+    "peak MB",
+    "file MB",
+    "params M",
+    "not zero M",
+    "GMACs",
+    "AP",
+]
 LARGEST_AREA = 900.0  # of the biggest model's circle, in points squared
 
 
@@ -29,12 +43,23 @@ def table(rows: Sequence[Row]) -> str:
 def _line(row: Row) -> list[str]:
     case, (height, width) = row.case, row.case.model.size_hw
     return [
-        case.model.name, case.backend, case.precision, str(case.batch), f"{height}x{width}",
-        f"{row.latency_ms:.1f}", f"{row.spread:.1f}", f"{row.ratio:.2f}",
-        f"{row.ratio_in_model:.2f}", f"{case.batch * 1000 / row.latency_ms:.1f}",
-        f"{row.peak_mb:.0f}", f"{case.file_bytes / 1e6:.2f}", f"{case.size.params / 1e6:.3f}",
-        f"{case.size.nonzero / 1e6:.3f}", _number(case.size.macs / 1e9, 3), _number(row.ap, 4),
-    ]  # fmt: skip
+        case.model.name,
+        case.backend,
+        case.precision,
+        str(case.batch),
+        f"{height}x{width}",
+        f"{row.latency_ms:.1f}",
+        f"{row.spread:.1f}",
+        f"{row.ratio:.2f}",
+        f"{row.ratio_in_model:.2f}",
+        f"{case.batch * 1000 / row.latency_ms:.1f}",
+        f"{row.peak_mb:.0f}",
+        f"{case.file_bytes / 1e6:.2f}",
+        f"{case.size.params / 1e6:.3f}",
+        f"{case.size.nonzero / 1e6:.3f}",
+        _number(case.size.macs / 1e9, 3),
+        _number(row.ap, 4),
+    ]
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -73,17 +98,22 @@ def pareto(path: Path, rows: Sequence[Row]) -> bool:
     for row in shown:
         label = f"{row.case.backend} {row.case.precision}"
         axes.annotate(
-            label, (row.latency_ms, float(row.ap or 0)), fontsize=8,
-            xytext=(4, 4), textcoords="offset points",
-        )  # fmt: skip
+            label,
+            (row.latency_ms, float(row.ap or 0)),
+            fontsize=8,
+            xytext=(4, 4),
+            textcoords="offset points",
+        )
     front = frontier(shown)
     axes.plot(
         [r.latency_ms for r in front], [float(r.ap or 0) for r in front], "k--", lw=0.8, zorder=0
     )
     axes.set(
-        xscale="log", xlabel=f"ms per batch of {smallest} (log), {shown[0].threads} threads",
-        ylabel="COCO AP", title="Accuracy against latency; area: parameters",
-    )  # fmt: skip
+        xscale="log",
+        xlabel=f"ms per batch of {smallest} (log), {shown[0].threads} threads",
+        ylabel="COCO AP",
+        title="Accuracy against latency; area: parameters",
+    )
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(ScalarFormatter())
     axes.margins(0.12)

@@ -71,18 +71,24 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 def add_job(parser: argparse.ArgumentParser) -> None:
     """-d, machines and where they meet, and the device."""
     parser.add_argument(
-        "-d", "--devices", type=whole(1, "MAX_PROCESSES"), default=1,
+        "-d",
+        "--devices",
+        type=whole(1, "MAX_PROCESSES"),
+        default=1,
         help="processes on this machine",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the best there is)")
     parser.add_argument("--num_machines", type=whole(), default=1)
     parser.add_argument("--machine_rank", type=whole(0), default=0)
     parser.add_argument("--dist-url", help="tcp://HOST:PORT of machine 0")
     parser.add_argument("--dist-backend", default="auto", choices=["auto", "nccl", "gloo"])
     parser.add_argument(
-        "--dist-timeout", type=real(0.001), default=TIMEOUT_MINUTES, metavar="MINUTES",
+        "--dist-timeout",
+        type=real(0.001),
+        default=TIMEOUT_MINUTES,
+        metavar="MINUTES",
         help="the job ends where a process waits longer for the others (default: %(default)g)",
-    )  # fmt: skip
+    )
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
@@ -95,13 +101,16 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bf16", action="store_true", help="bf16")
     parser.add_argument(
-        "--threads", type=whole(0, "MAX_THREADS"), default=0,
+        "--threads",
+        type=whole(0, "MAX_THREADS"),
+        default=0,
         help="of the runtime (default: its own)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--provider", default="CPUExecutionProvider",
+        "--provider",
+        default="CPUExecutionProvider",
         help="of ONNX Runtime: CUDAExecutionProvider, TensorrtExecutionProvider, ...",
-    )  # fmt: skip
+    )
 
 
 def open_named(args: argparse.Namespace, exp: BaseExp, fused: bool = True) -> Opened:

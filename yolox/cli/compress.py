@@ -55,9 +55,11 @@ def main(argv: list[str] | None = None) -> int:
         "--backends", default=MEASURED, help="to measure latency with, separated by commas, or none"
     )
     parser.add_argument(
-        "--resamples", type=whole(0), default=200,
+        "--resamples",
+        type=whole(0),
+        default=200,
         help="random parts of the images, for AP's intervals (0: none)",
-    )  # fmt: skip
+    )
     args = parser.parse(argv)
     share = masked_share(args)
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(share, _budgets(args))

@@ -87,9 +87,11 @@ class DeployConfig(EvalSpec):
             raise ValueError("checkpoint, images or answer is empty")
         height, width = self.size
         for key, value, name in (
-            ("batch_size", self.batch_size, "MAX_BATCH"), ("workers", self.workers, "MAX_WORKERS"),
-            ("threads", self.threads, "MAX_THREADS"), ("size", height * width, "MAX_IMAGE_PIXELS"),
-        ):  # fmt: skip
+            ("batch_size", self.batch_size, "MAX_BATCH"),
+            ("workers", self.workers, "MAX_WORKERS"),
+            ("threads", self.threads, "MAX_THREADS"),
+            ("size", height * width, "MAX_IMAGE_PIXELS"),
+        ):
             reason = over_limit(name, value)
             if reason:
                 raise ValueError(f"{key} {reason}")
@@ -129,13 +131,19 @@ def deploy(config: DeployConfig, exp_file: str | None = None) -> None:
     exp = _experiment(config.exp, exp_file)
     require_device_used(config.device, config.checkpoint, config.backend)
     runtime = Runtime(
-        config.backend, config.precision, pick_device(config.device), config.threads,
+        config.backend,
+        config.precision,
+        pick_device(config.device),
+        config.threads,
         config.provider,
-    )  # fmt: skip
+    )
     opened = open_model(
-        config.checkpoint, runtime, config.size, exp.detector_spec() if exp else None,
+        config.checkpoint,
+        runtime,
+        config.size,
+        exp.detector_spec() if exp else None,
         any_size=config.rectangular,
-    )  # fmt: skip
+    )
     backend, info = opened.backend, opened.backend.info
     _check_size(config, info)
     parameters = (

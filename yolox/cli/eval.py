@@ -57,9 +57,11 @@ def make_parser() -> Parser:
         "--interval", action="store_true", help="AP's 95 %% interval over images, in --json, too"
     )
     parser.add_argument(
-        "--resamples", type=whole(1), default=SUBSETS,
+        "--resamples",
+        type=whole(1),
+        default=SUBSETS,
         help="random halves of the images for --interval",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=seed, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
     parser.add_argument("--results", help="write the detections to this file (COCO results)")

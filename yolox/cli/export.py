@@ -35,9 +35,10 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--tsize", type=whole(), help="export for this square size")
     parser.add_argument(
-        "--decode_in_inference", action="store_true",
+        "--decode_in_inference",
+        action="store_true",
         help="boxes in pixels (YOLOX alone can do without)",
-    )  # fmt: skip
+    )
     parser.add_argument("--no-onnxsim", action="store_true", help="as always: nothing to simplify")
     parser.add_argument("--fp16", action="store_true", help="weights and arithmetic in fp16")
     _add_nms(parser)
@@ -67,9 +68,10 @@ def _add_int8(parser: Parser) -> None:
     )
     parser.add_argument("--calibration-images", type=whole(), default=64, help="how many to use")
     parser.add_argument(
-        "--max-drop", type=real(0, 1),
+        "--max-drop",
+        type=real(0, 1),
         help="AP that --int8 may cost: sensitive layers stay float until it holds",
-    )  # fmt: skip
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,9 +97,12 @@ def _graph(args: Namespace, exp: BaseExp) -> GraphSpec:
     nms = None
     if args.nms:
         nms = EvalSpec(
-            args.conf, args.iou, args.class_agnostic, args.multi_class,
+            args.conf,
+            args.iou,
+            args.class_agnostic,
+            args.multi_class,
             max_detections=args.max_detections,
-        )  # fmt: skip
+        )
     return GraphSpec(
         exp.test_size,
         args.batch_size,

@@ -44,8 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint.save(target, merged)
     logger.info(
         "{} values not zero, {:.2f} MB -> {}",
-        merged["nonzero_params"], target.stat().st_size / 1e6, target,
-    )  # fmt: skip
+        merged["nonzero_params"],
+        target.stat().st_size / 1e6,
+        target,
+    )
     return 0
 
 

@@ -53,9 +53,10 @@ class ForwardCache:
     def keep_before(self, depth: int) -> None:
         """From now on, layers before `depth` do not change any more."""
         done = [
-            name for name, deepest in self._depths.items()
+            name
+            for name, deepest in self._depths.items()
             if deepest < depth and name not in self._unfit
-        ]  # fmt: skip
+        ]
         largest = [n for n in done if not any(n.startswith(f"{other}.") for other in done)]
         for name in set(self._replaced) - set(largest):
             for path in self._folder.path.glob(f"{name}@*"):

@@ -141,8 +141,13 @@ def group_table(groups: Groups, kept: Mapping[str, Sequence[int]] | None = None)
     """One row per group: its channels, who makes and who reads them, and how many are kept."""
     rows = []
     for group in groups.groups:
-        row = [group.name, group.size, len(group.producers), len(group.select("depthwise", "out")),
-               _short(m.layer for m in group.consumers)]  # fmt: skip
+        row = [
+            group.name,
+            group.size,
+            len(group.producers),
+            len(group.select("depthwise", "out")),
+            _short(m.layer for m in group.consumers),
+        ]
         if kept is not None:
             left = len(kept.get(group.name, range(group.size)))
             row[2:2] = [left, f"{left / group.size:.0%}"]
@@ -176,10 +181,14 @@ def _collect(found: Trace) -> list[ChannelGroup]:
     groups = []
     for signature, alike in units.items():
         members = tuple(
-            Member(name, side, found.layers[name].kind,
-                   np.array([where[label][name, side] for label in alike]))
+            Member(
+                name,
+                side,
+                found.layers[name].kind,
+                np.array([where[label][name, side] for label in alike]),
+            )
             for name, side, _ in signature
-        )  # fmt: skip
+        )
         producers = [m.layer for m in members if m.kind == "conv" and m.side == "out"]
         if producers:
             groups.append((producers[0], len(alike), members))

@@ -65,9 +65,14 @@ def write_heatmap(
     for (row, column), value in np.ndenumerate(values):
         dark = scale(max(value, lowest)) < 0.6
         axes.text(
-            column, row, f"{value:.2g}", ha="center", va="center", fontsize=7,
+            column,
+            row,
+            f"{value:.2g}",
+            ha="center",
+            va="center",
+            fontsize=7,
             color="white" if dark else "black",
-        )  # fmt: skip
+        )
     axes.set_yticks(
         range(len(values)), [f"{_short(n)} ({c.size})" for n, c in curves.items()], fontsize=8
     )

@@ -66,9 +66,13 @@ class Stopwatch:
     """
 
     def __init__(
-        self, dense: Network, info: ModelInfo, step: PruneStep, size_hw: tuple[int, int],
+        self,
+        dense: Network,
+        info: ModelInfo,
+        step: PruneStep,
+        size_hw: tuple[int, int],
         device: torch.device,
-    ):  # fmt: skip
+    ):
         require_backend(step.backend)
         self._info, self._size_hw = info, size_hw
         self._runtime = Runtime(step.backend, device=device)
@@ -237,8 +241,11 @@ class _Measurements:
         self.found[number] = found
         logger.info(
             "{:.1%} of the MACs: {:.1f} ms, {:.3f} of dense (+- {:.1%})",
-            plan.macs_left, found.ms, found.ratio, found.error,
-        )  # fmt: skip
+            plan.macs_left,
+            found.ms,
+            found.ratio,
+            found.error,
+        )
         return found
 
 

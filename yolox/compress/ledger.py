@@ -61,12 +61,15 @@ class Ledger:
         logger.info("{}: begins", name)
         start = time.perf_counter()
         written = work(same and "files" not in noted and not again)
-        self._note(name, {
-            "inputs": inputs,
-            "files": {key: self._entry(artefact) for key, artefact in written.items()},
-            "seconds": round(time.perf_counter() - start, 2),
-            "peak_mb_so_far": round(peak_memory_mb(CPU), 1),
-        })  # fmt: skip
+        self._note(
+            name,
+            {
+                "inputs": inputs,
+                "files": {key: self._entry(artefact) for key, artefact in written.items()},
+                "seconds": round(time.perf_counter() - start, 2),
+                "peak_mb_so_far": round(peak_memory_mb(CPU), 1),
+            },
+        )
         return written
 
     def notes(self) -> dict[str, Any]:

@@ -51,9 +51,10 @@ def maskable_weights(model: Network, exclude: Sequence[str] | None = None) -> di
         if isinstance(layer, CONVOLUTIONS)
     }
     found = {
-        name: weight for name, weight in weights.items()
+        name: weight
+        for name, weight in weights.items()
         if not name.startswith(head) and not any(word in name for word in exclude or ())
-    }  # fmt: skip
+    }
     if not found:
         raise ModelError(f"no weights to mask are left without {', '.join(exclude or head)}")
     return found

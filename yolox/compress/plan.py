@@ -95,8 +95,10 @@ class PlanStage(Stage):
         plan = found.plan
         logger.info(
             "plan: {:.1%} of the parameters, {:.1%} of the MACs\n{}",
-            plan.params_left, plan.macs_left, group_table(found.groups, plan.kept),
-        )  # fmt: skip
+            plan.params_left,
+            plan.macs_left,
+            group_table(found.groups, plan.kept),
+        )
         if found.failure:
             raise YoloxError(found.failure)
         target = workspace.out / "plan.json"
@@ -171,11 +173,13 @@ class _Planning:
     def _scores(self, model: Network, groups: Groups, masks: Masks) -> Scores:
         loss = self._given.loss
         evidence = Evidence(
-            model, groups, masks,
+            model,
+            groups,
+            masks,
             batches=self._images,
             gradients=(lambda: loss.gradients(model)) if loss is not None else None,
             seed=self._given.seed,
-        )  # fmt: skip
+        )
         return CHANNEL_CRITERIA[self._step.criterion](evidence)
 
 
@@ -195,14 +199,18 @@ def _plan_json(found: _Found, step: PruneStep) -> dict[str, Any]:
         "budget": step.budgets,
         "criterion": step.criterion,
         "ranking": step.ranking,
-        "params": plan.cost.params, "params_left": plan.params_left,
-        "macs": plan.cost.macs, "macs_left": plan.macs_left,
+        "params": plan.cost.params,
+        "params_left": plan.params_left,
+        "macs": plan.cost.macs,
+        "macs_left": plan.macs_left,
         "measured": dict(found.measured),
         "groups": [
             {
-                "name": group.name, "size": group.size, "kept": plan.kept[group.name],
+                "name": group.name,
+                "size": group.size,
+                "kept": plan.kept[group.name],
                 "layers": sorted({member.layer for member in group.members}),
             }
             for group in found.groups.groups
         ],
-    }  # fmt: skip
+    }

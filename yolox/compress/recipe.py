@@ -69,8 +69,9 @@ def load_recipe(path: str | Path) -> Recipe:
             raise UsageError(f"recipe {path}: {key} has no keys and values")
     parts: dict[str, Any] = {
         key: from_dict(kind, content[key], f"recipe {path}: {key}")
-        for key, kind in sections.items() if content.get(key) is not None
-    }  # fmt: skip
+        for key, kind in sections.items()
+        if content.get(key) is not None
+    }
     if "adapt" in content and content["adapt"] is None:
         parts["adapt"] = None
     return _checked(lambda: Recipe(recover=content.get("recover", {}), **parts), f"recipe {path}")

@@ -32,11 +32,27 @@ ALWAYS = {"guard": True}
 # Options of an experiment that change no weight: names and places (contents are compared), what is
 # written when, and how many processes read the images.
 WITHOUT_EFFECT = (
-    "data_dir", "train_ann", "train_name", "val_ann", "val_name", "test_ann", "test_name",
-    "select_ann", "select_name", "data_num_workers", "exp_name", "output_dir", "teacher",
-    "print_interval", "save_interval", "save_minutes", "save_history_ckpt", "keep_latest",
-    "data_timeout", "allow_outside",
-)  # fmt: skip
+    "data_dir",
+    "train_ann",
+    "train_name",
+    "val_ann",
+    "val_name",
+    "test_ann",
+    "test_name",
+    "select_ann",
+    "select_name",
+    "data_num_workers",
+    "exp_name",
+    "output_dir",
+    "teacher",
+    "print_interval",
+    "save_interval",
+    "save_minutes",
+    "save_history_ckpt",
+    "keep_latest",
+    "data_timeout",
+    "allow_outside",
+)
 
 
 def recovery_experiment(job: CompressionJob) -> BaseExp:

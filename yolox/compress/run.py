@@ -28,9 +28,14 @@ from yolox.errors import UsageError
 from yolox.lock import locked
 
 STAGES: tuple[Stage, ...] = (
-    MaskStage(), PlanStage(), PruneStage(), AdaptStage(), RecoverStage(), MergeStage(),
+    MaskStage(),
+    PlanStage(),
+    PruneStage(),
+    AdaptStage(),
+    RecoverStage(),
+    MergeStage(),
     ControlStage(),
-)  # fmt: skip
+)
 EVALUATE = "evaluate"  # after all stages: measures what they wrote, and writes the report
 NAMES = (*(stage.name for stage in STAGES), EVALUATE)
 

@@ -103,8 +103,11 @@ def measured_curves(
     missing = [group for group in groups.groups if group.name not in store.curves]
     logger.info(
         "sensitivity ({}): {} of {} groups to measure -> {}",
-        step.metric, len(missing), len(groups), store.path,
-    )  # fmt: skip
+        step.metric,
+        len(missing),
+        len(groups),
+        store.path,
+    )
     if missing:
         images = given.images.open(device)
         probe = copy.deepcopy(dense.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -114,9 +117,12 @@ def measured_curves(
             curve = measure_curve(probe, group, systems, step.ratios, damage_of(group))
             store.add(group.name, curve)
             logger.info(
-                "{}/{} {}: {}", number, len(missing), group.name,
+                "{}/{} {}: {}",
+                number,
+                len(missing),
+                group.name,
                 " ".join(f"{loss:.4g}" for loss in curve.losses),
-            )  # fmt: skip
+            )
     return {group.name: store.curves[group.name] for group in groups.groups}
 
 
@@ -153,11 +159,15 @@ class CurveStore:
     def add(self, name: str, curve: Curve) -> None:
         """Keep one more, in the file too."""
         self.curves[name] = curve
-        write_json(self.path, {
-            "inputs_sha256": text_hash(self._inputs),
-            "inputs": self._inputs,
-            "groups": {name: asdict(curve) for name, curve in self.curves.items()},
-        }, indent=1)  # fmt: skip
+        write_json(
+            self.path,
+            {
+                "inputs_sha256": text_hash(self._inputs),
+                "inputs": self._inputs,
+                "groups": {name: asdict(curve) for name, curve in self.curves.items()},
+            },
+            indent=1,
+        )
 
     def _read(self) -> Curves:
         content = load_json(self.path)

@@ -33,9 +33,17 @@ _PNG_SIZE = 16  # where the first chunk, IHDR, states width and height
 _EXIF_ORIENTATION = 0x0112  # EXIF 2.3, table 4; 5 to 8 swap width and height
 #: What Pillow raises for broken files, beside OSError.
 _DAMAGE = (
-    SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError,
-    EOFError, struct.error, zlib.error,
-)  # fmt: skip
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 _pillow = threading.Lock()
 
 

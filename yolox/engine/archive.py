@@ -21,14 +21,30 @@ ZIP = b"PK\x03\x04"
 LEGACY = b"\x80"  # a pickle: the format of torch before 1.6
 LEGACY_HEADERS = 3  # magic number, protocol and system, each a pickle, stand before the content
 ITEM_BYTES = {
-    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,
-    "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1,
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
     "BoolStorage": 1,
-}  # fmt: skip
+}
 DAMAGE = (
-    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
-    ArithmeticError, MemoryError, pickle.UnpicklingError, zipfile.BadZipFile,
-)  # fmt: skip
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 def inspect(path: Path) -> None:

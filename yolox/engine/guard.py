@@ -49,7 +49,9 @@ def take_back(run: Run, cause: DivergedError) -> bool:
     run.lr_scale, run.taken_back = scale / SLOWER, count + 1
     logger.warning(
         "{}: taken back to epoch {}, on with 1/{:g} of the learning rate",
-        cause, run.epoch, 1 / run.lr_scale,
-    )  # fmt: skip
+        cause,
+        run.epoch,
+        1 / run.lr_scale,
+    )
     save(run)
     return True

@@ -31,10 +31,19 @@ def report_step(run: Run, meter: Meter, curves: Curves) -> None:
     logger.info(
         "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, "
         "{:.3f} s/step (data {:.3f}), {:.0f} MB, ETA {}",
-        (run.step - 1) // run.steps_per_epoch + 1, run.spec.max_epoch, within, run.steps_per_epoch,
-        losses, rate, height, width, meter.mean("iteration"), meter.mean("data"),
-        peak_memory_mb(run.options.device), duration(left * meter.mean("iteration")),
-    )  # fmt: skip
+        (run.step - 1) // run.steps_per_epoch + 1,
+        run.spec.max_epoch,
+        within,
+        run.steps_per_epoch,
+        losses,
+        rate,
+        height,
+        width,
+        meter.mean("iteration"),
+        meter.mean("data"),
+        peak_memory_mb(run.options.device),
+        duration(left * meter.mean("iteration")),
+    )
     curves.add({f"train/{k}": meter.mean(k) for k in names} | {"train/lr": rate}, run.step)
 
 
@@ -82,8 +91,11 @@ def _warn_of_shared_images(run: Run, chosen_on: CocoDataset) -> None:
         if shared:
             logger.warning(
                 "{} of the {} images that choose the best epoch are {} too, such as {}",
-                len(shared), len(own), purpose, min(shared),
-            )  # fmt: skip
+                len(shared),
+                len(own),
+                purpose,
+                min(shared),
+            )
 
 
 def log_plain_phase(run: Run) -> None:
@@ -92,8 +104,10 @@ def log_plain_phase(run: Run) -> None:
         "epoch {} of {}: mosaic and mixup are off and the loss is in its last form (YOLOX's: "
         "with L1) from here, for the {} no_aug_epochs (official YOLOX begins one epoch earlier "
         "for the same option)",
-        run.epoch + 1, run.spec.max_epoch, run.spec.max_epoch - run.spec.first_plain_epoch,
-    )  # fmt: skip
+        run.epoch + 1,
+        run.spec.max_epoch,
+        run.spec.max_epoch - run.spec.first_plain_epoch,
+    )
 
 
 def log_end(run: Run, last_ap: float, report_ap: float | None) -> None:

@@ -74,9 +74,14 @@ def restore_content(
         if values and len(values) != spec.num_classes:
             raise ModelError(f"{where}: {len(values)} {key}, {spec.num_classes} classes")
     return Restored(
-        model.eval(), spec, fused, masks, channels,
-        tuple(names) if names else None, tuple(ids) if ids else None,
-    )  # fmt: skip
+        model.eval(),
+        spec,
+        fused,
+        masks,
+        channels,
+        tuple(names) if names else None,
+        tuple(ids) if ids else None,
+    )
 
 
 def spec_of(
@@ -232,9 +237,10 @@ def load_for_tuning(
     state = dict(content["model"])
     own = model.state_dict()
     fresh = [
-        key for key in own
+        key
+        for key in own
         if key.startswith(model.class_keys) and key in state and state[key].shape != own[key].shape
-    ]  # fmt: skip
+    ]
     for key in fresh:
         state[key] = own[key]
     if partial and _shapes(state) != _shapes(own):
@@ -243,8 +249,10 @@ def load_for_tuning(
     if fresh:
         logger.info(
             "{} classes in the checkpoint, {} here: {} tensors of the class predictions start anew",
-            len(content["model"][fresh[0]]), len(own[fresh[0]]), len(fresh),
-        )  # fmt: skip
+            len(content["model"][fresh[0]]),
+            len(own[fresh[0]]),
+            len(fresh),
+        )
     return fresh
 
 
@@ -265,9 +273,14 @@ def _load_what_fits(
     logger.warning(
         "{} is of another architecture: {} of {} tensors are taken over ({:.0%} of the values), "
         "of {} the kernels stand in the middle of larger ones; {} start anew, first: {}",
-        where, len(found.taken), len(found.state), found.share, len(found.enlarged), len(anew),
+        where,
+        len(found.taken),
+        len(found.state),
+        found.share,
+        len(found.enlarged),
+        len(anew),
         anew[0] if anew else "none",
-    )  # fmt: skip
+    )
     return anew
 
 

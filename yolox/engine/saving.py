@@ -245,8 +245,9 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
     if run.best_ap >= 0 and dist.rank() == 0 and not best_path(run.folder).is_file():
         logger.warning(
             "{} is not here: its AP {:.4f} no longer counts, the next evaluation is the best",
-            best_path(run.folder), run.best_ap,
-        )  # fmt: skip
+            best_path(run.folder),
+            run.best_ap,
+        )
         run.best_ap = -1.0
     run.best_ap = dist.from_first(run.best_ap)
 

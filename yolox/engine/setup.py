@@ -64,19 +64,29 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     criterion.mean_over_processes = dist.mean_over_processes
     scaled = options.precision == "fp16" and device.type == "cuda"
     run = Run(
-        exp=exp, options=options, spec=spec, sizes=sizes,
+        exp=exp,
+        options=options,
+        spec=spec,
+        sizes=sizes,
         folder=Path(exp.output_dir) / exp.exp_name,
-        dataset=dataset, eval_dataset=eval_dataset, select_dataset=select_dataset,
-        model=model, parallel=_parallel(model, device),
-        criterion=criterion, optimizer=make_optimizer(model, spec),
+        dataset=dataset,
+        eval_dataset=eval_dataset,
+        select_dataset=select_dataset,
+        model=model,
+        parallel=_parallel(model, device),
+        criterion=criterion,
+        optimizer=make_optimizer(model, spec),
         scaler=torch.amp.GradScaler(device.type, enabled=scaled),
         ema=ModelEMA(model, spec.ema_decay, spec.ema_warmup) if spec.ema else None,
-        masks={name: mask.to(device) for name, mask in masks.items()}, channels=channels,
+        masks={name: mask.to(device) for name, mask in masks.items()},
+        channels=channels,
         steps_per_epoch=max(-(-len(dataset) // options.batch_size), 1),
-        file_hashes={}, fingerprints={},
-        parent=file_record(options.ckpt) if options.ckpt else None, job=job_name(),
+        file_hashes={},
+        fingerprints={},
+        parent=file_record(options.ckpt) if options.ckpt else None,
+        job=job_name(),
         latest_is_ours=options.continues_folder and path.name == latest_path(Path()).name,
-    )  # fmt: skip
+    )
     for role, used in _datasets(run).items():  # now, for they may be gone when the run has ended
         run.file_hashes[str(used.json_path)] = file_hash(used.json_path)
         run.fingerprints[role] = data_fingerprint(used)
@@ -91,8 +101,10 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
 def _datasets(run: Run) -> dict[str, CocoDataset]:
     """The data sets of a run by their role."""
     found = {
-        "training": run.dataset, "validation": run.eval_dataset, "choosing": run.select_dataset,
-    }  # fmt: skip
+        "training": run.dataset,
+        "validation": run.eval_dataset,
+        "choosing": run.select_dataset,
+    }
     return {role: dataset for role, dataset in found.items() if dataset is not None}
 
 

@@ -73,8 +73,10 @@ def report_best(run: Run) -> float | None:
     if found is not None:
         logger.info(
             "{} on {}, which did not choose it\n{}",
-            path.name, run.eval_dataset.json_path, metrics_table(found.metrics),
-        )  # fmt: skip
+            path.name,
+            run.eval_dataset.json_path,
+            metrics_table(found.metrics),
+        )
     return dist.from_first(found.metrics.AP if found else 0.0)
 
 

@@ -97,12 +97,14 @@ def to_coco(
         boxes = to_float64(boxes_xyxy).numpy().copy()
         boxes[:, 2:] -= boxes[:, :2]
         for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
-            results.append({
-                "image_id": image_ids[index],
-                "category_id": category_ids[label],
-                "bbox": box,
-                "score": score,
-            })  # fmt: skip
+            results.append(
+                {
+                    "image_id": image_ids[index],
+                    "category_id": category_ids[label],
+                    "bbox": box,
+                    "score": score,
+                }
+            )
     return results
 
 

@@ -182,9 +182,11 @@ def predict(
     warm: set[torch.Size] = set()
     batch: Prepared | None = None
     for batch in tqdm(
-        _prepared(source, batches, options), total=len(batches), desc="evaluating",
+        _prepared(source, batches, options),
+        total=len(batches),
+        desc="evaluating",
         disable=None if options.progress else True,
-    ):  # fmt: skip
+    ):
         rows = _detect_timed(backend, batch, options, made.timing, batch.images.shape in warm)
         warm.add(batch.images.shape)
         made.timing.preprocess += batch.seconds

@@ -6,6 +6,4 @@ from yolox.exp.options import options_of
 from yolox.exp.stored import exp_of_checkpoint, set_stored_options
 from yolox.exp.yolox import Exp
 
-__all__ = [
-    "BaseExp", "Exp", "exp_of_checkpoint", "get_exp", "options_of", "set_stored_options",
-]  # fmt: skip
+__all__ = ["BaseExp", "Exp", "exp_of_checkpoint", "get_exp", "options_of", "set_stored_options"]

@@ -114,8 +114,12 @@ class BaseExp:
                 "(CONTRIBUTING.md shows how)"
             )
         for make in (
-            self.detector_spec, self.augment_spec, self.size_spec, self.train_spec, self.eval_spec
-        ):  # fmt: skip
+            self.detector_spec,
+            self.augment_spec,
+            self.size_spec,
+            self.train_spec,
+            self.eval_spec,
+        ):
             make()
         require_few_parameters(self.detector_spec())
         self.get_criterion()

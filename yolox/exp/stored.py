@@ -24,8 +24,13 @@ from yolox.values import check_value, shown
 # for the command line to say.
 NOT_TAKEN = (
     "allow_outside",
-    "exp_name", "output_dir", "teacher", "label_weight", "distill_outputs", "distill_features",
-)  # fmt: skip
+    "exp_name",
+    "output_dir",
+    "teacher",
+    "label_weight",
+    "distill_outputs",
+    "distill_features",
+)
 
 
 def exp_of_checkpoint(path: str | Path) -> BaseExp:

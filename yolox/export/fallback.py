@@ -80,8 +80,11 @@ def quantise_to_floor(
             report.trail.append((count, tried[count]))
             logger.info(
                 "{} of {} layers float: AP {:.4f}, float model {:.4f}",
-                count, len(order), tried[count], ap_float,
-            )  # fmt: skip
+                count,
+                len(order),
+                tried[count],
+                ap_float,
+            )
         return tried[count] >= ap_float - max_drop
 
     best = fewest(holds, len(order))

@@ -29,9 +29,19 @@ from yolox.export.onnx_graph import nms_facts, save_onnx
 
 # What ONNX Runtime has 8-bit kernels for, among what detectors consist of.
 ONNX_OPERATORS = [
-    "Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul",
-    "Relu", "Resize", "Sigmoid", "Split",
-]  # fmt: skip
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "MaxPool",
+    "Mul",
+    "Relu",
+    "Resize",
+    "Sigmoid",
+    "Split",
+]
 
 
 class Quantizer(ABC):

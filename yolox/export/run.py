@@ -196,9 +196,13 @@ def _searched(
     measure = _measure(job, chosen or job.exp.get_eval_dataset())
     damage = layer_damage(source.model, images)
     report = quantise_to_floor(
-        quantizer, damage, work, lambda path: measure(open_file(path, _runtime(path))),
-        measure(reference), int8.max_drop,
-    )  # fmt: skip
+        quantizer,
+        damage,
+        work,
+        lambda path: measure(open_file(path, _runtime(path))),
+        measure(reference),
+        int8.max_drop,
+    )
     report.chosen_on = _chosen_on(chosen)
     for line in report.lines():
         logger.info(line)
@@ -218,8 +222,11 @@ def _speed(reference: Backend, quantised: Backend, image: Tensor) -> dict[str, A
     ratio = found["int8"] / found["float"]
     logger.info(
         "int8 {:.1f} ms, float {:.1f} ms on this machine: {} ({:.2f} of the float time)",
-        found["int8"], found["float"], "faster" if ratio < 1 else "NOT faster", ratio,
-    )  # fmt: skip
+        found["int8"],
+        found["float"],
+        "faster" if ratio < 1 else "NOT faster",
+        ratio,
+    )
     return {"latency_ms": found, "latency_ratio": ratio}
 
 
@@ -230,8 +237,12 @@ def _proof(job: ExportJob, source: Source, work: Path, images: Tensor) -> dict[s
     logger.info(
         "{} images, {} points or detections: scores differ by {:.2g}, boxes by 1 - IoU = {:.2g}, "
         "{:.2%} of detections have no counterpart",
-        found.images, found.compared, found.score, found.box, found.lost,
-    )  # fmt: skip
+        found.images,
+        found.compared,
+        found.score,
+        found.box,
+        found.lost,
+    )
     tolerance = TOLERANCES.get(exported.info.precision)  # int8 has a floor of AP instead
     if tolerance is not None:
         require_parity(found, tolerance)

@@ -27,9 +27,15 @@ class ConvBlock(nn.Module):
     """Convolution, batch norm, activation. `bn` is an Identity once the block is fused."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *,
-        groups: int = 1, act: str = "silu",
-    ):  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        act: str = "silu",
+    ):
         super().__init__()
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
@@ -169,9 +175,16 @@ class CSPLayer(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, blocks: int, *,
-        shortcut: bool, conv: ConvKind, act: str, rest: bool = False,
-    ):  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        blocks: int,
+        *,
+        shortcut: bool,
+        conv: ConvKind,
+        act: str,
+        rest: bool = False,
+    ):
         super().__init__()
         hidden = out_channels // 2
         side = in_channels - hidden if rest else hidden

@@ -50,10 +50,12 @@ class Trace:
     def normed(self) -> dict[str, tuple[str, ...]]:
         """Convolutions that only batch norms read, with these: they read nothing else."""
         return {
-            layer.name: layer.norms for layer in self.layers.values()
-            if layer.norms and layer.alone
+            layer.name: layer.norms
+            for layer in self.layers.values()
+            if layer.norms
+            and layer.alone
             and all(self._reads_only(norm, layer.name) for norm in layer.norms)
-        }  # fmt: skip
+        }
 
     def _reads_only(self, norm: str, name: str) -> bool:
         layer = self.layers[norm]
@@ -62,6 +64,7 @@ class Trace:
     def fusable(self) -> dict[str, str]:
         """Convolutions that one batch norm reads, which can be folded into them, and it."""
         return {
-            name: norms[0] for name, norms in self.normed().items()
+            name: norms[0]
+            for name, norms in self.normed().items()
             if len(norms) == 1 and self.layers[norms[0]].calls == self.layers[name].calls
-        }  # fmt: skip
+        }

@@ -24,12 +24,40 @@ from yolox.models.network import Network
 
 # One value in, one value out, channel by channel (a trailing underscore means in place).
 _UNARY = {
-    "silu", "relu", "hardswish", "leaky_relu", "sigmoid", "hardsigmoid", "hardtanh", "clamp",
-    "clamp_min", "clamp_max", "max_pool2d_with_indices", "max_pool2d", "avg_pool2d",
-    "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "upsample_nearest2d", "upsample_bilinear2d",
-    "constant_pad_nd", "clone", "_to_copy", "alias", "detach", "neg", "exp", "pow", "sqrt", "gelu",
-    "tanh", "dropout", "native_dropout", "elu", "mish", "softplus",
-}  # fmt: skip
+    "silu",
+    "relu",
+    "hardswish",
+    "leaky_relu",
+    "sigmoid",
+    "hardsigmoid",
+    "hardtanh",
+    "clamp",
+    "clamp_min",
+    "clamp_max",
+    "max_pool2d_with_indices",
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "_adaptive_avg_pool2d",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+    "constant_pad_nd",
+    "clone",
+    "_to_copy",
+    "alias",
+    "detach",
+    "neg",
+    "exp",
+    "pow",
+    "sqrt",
+    "gelu",
+    "tanh",
+    "dropout",
+    "native_dropout",
+    "elu",
+    "mish",
+    "softplus",
+}
 _BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 _FEATURE_DIMS = 4  # batch, channels, height, width
 
@@ -142,10 +170,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if "batch_norm" in name:
             return self._norm
         rules: dict[str, Callable[[str, tuple[Any, ...], Any], bool]] = {
-            "convolution": self._convolution, "deform_conv2d": self._deformable,
-            "cat": self._cat, "mean": self._mean, "amax": self._mean,
-            "slice": self._slice, "split": self._split, "split_with_sizes": self._split,
-        }  # fmt: skip
+            "convolution": self._convolution,
+            "deform_conv2d": self._deformable,
+            "cat": self._cat,
+            "mean": self._mean,
+            "amax": self._mean,
+            "slice": self._slice,
+            "split": self._split,
+            "split_with_sizes": self._split,
+        }
         return rules.get(name)
 
     # rules: each returns whether it understood the call

@@ -124,9 +124,15 @@ NEED_IMAGES = ("output",)  # criteria that need calibration images
 NEED_GRADIENTS = ("taylor",)  # and the gradient of the loss on training images
 
 CHANNEL_CRITERIA: dict[str, ChannelCriterion] = {
-    "l1": l1, "l2": l2, "lamp": lamp, "bn_scale": bn_scale, "taylor": taylor,
-    "mask": mask_survival, "output": output, "random": random,
-}  # fmt: skip
+    "l1": l1,
+    "l2": l2,
+    "lamp": lamp,
+    "bn_scale": bn_scale,
+    "taylor": taylor,
+    "mask": mask_survival,
+    "output": output,
+    "random": random,
+}
 
 
 def _over_weights(evidence: Evidence, power: Callable[[Tensor], Tensor]) -> Scores:

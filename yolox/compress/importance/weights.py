@@ -109,9 +109,12 @@ def output(
 NEED_IMAGES = ("activation", "output")  # criteria that need calibration images
 
 CRITERIA: dict[str, Criterion] = {
-    "magnitude": magnitude, "layer": layer_rank, "lamp": lamp,
-    "activation": activation, "output": output,
-}  # fmt: skip
+    "magnitude": magnitude,
+    "layer": layer_rank,
+    "lamp": lamp,
+    "activation": activation,
+    "output": output,
+}
 
 
 def _ranks(weight: Tensor) -> Tensor:

@@ -51,8 +51,10 @@ def _installed(backend: str) -> bool:
     if missing:
         logger.warning(
             "{} is not measured: {} is not installed (pip install -e '.[{}]')",
-            backend, " and ".join(missing), backend,
-        )  # fmt: skip
+            backend,
+            " and ".join(missing),
+            backend,
+        )
     return not missing
 
 

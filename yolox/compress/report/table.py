@@ -34,9 +34,17 @@ def table_cells(rows: Sequence[ReportRow]) -> tuple[list[str], list[list[str]]]:
     backends = list(dict.fromkeys(name for row in rows for name in row.latency_ms))
     compared = next((name for name in (CONTROL, DENSE) if _has_difference(rows, name)), None)
     head = [
-        "stage", "made from", "AP (95 %)", *([f"AP - {compared} (95 %)"] if compared else []),
-        "AP50", "params M", "not zero M", "GMACs", "file MB", *(f"{name} ms" for name in backends),
-    ]  # fmt: skip
+        "stage",
+        "made from",
+        "AP (95 %)",
+        *([f"AP - {compared} (95 %)"] if compared else []),
+        "AP50",
+        "params M",
+        "not zero M",
+        "GMACs",
+        "file MB",
+        *(f"{name} ms" for name in backends),
+    ]
     return head, [_cells(row, rows[0], backends, compared) for row in rows]
 
 

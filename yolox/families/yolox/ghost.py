@@ -26,11 +26,14 @@ STAGES: dict[str, tuple[Row, ...]] = {  # by the stride they end at: 4, 8, 16, 3
     "dark2": (Row(3, 16, 16, False, 1), Row(3, 48, 24, False, 2), Row(3, 72, 24, False, 1)),
     "dark3": (Row(5, 72, 40, True, 2),),
     "dark4": (
-        Row(5, 120, 40, True, 1), Row(3, 240, 80, False, 2), Row(3, 200, 80, False, 1),
-        Row(3, 184, 80, False, 1), Row(3, 184, 80, False, 1),
+        Row(5, 120, 40, True, 1),
+        Row(3, 240, 80, False, 2),
+        Row(3, 200, 80, False, 1),
+        Row(3, 184, 80, False, 1),
+        Row(3, 184, 80, False, 1),
     ),
     "dark5": (Row(3, 480, 112, True, 1), Row(3, 672, 160, True, 2)),
-}  # fmt: skip
+}
 
 
 class GhostModule(nn.Module):

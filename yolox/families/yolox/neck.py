@@ -31,9 +31,14 @@ class PAFPN(nn.Module):
 
         def csp(in_channels: int, out_channels: int) -> CSPLayer:
             return CSPLayer(
-                in_channels, out_channels, blocks, shortcut=False, conv=spec.kind("neck_conv"),
-                act=spec.act, rest=spec.csp_shortcut == "rest",
-            )  # fmt: skip
+                in_channels,
+                out_channels,
+                blocks,
+                shortcut=False,
+                conv=spec.kind("neck_conv"),
+                act=spec.act,
+                rest=spec.csp_shortcut == "rest",
+            )
 
         for step, (lateral, merge) in enumerate(self.down_names):
             wide, narrow = self.out_channels[steps - step], self.out_channels[steps - step - 1]
