@@ -2,8 +2,9 @@
 
 import sys
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from loguru import logger
@@ -22,11 +23,12 @@ from yolox.cli.common import (
 from yolox.engine.launch import joined, launch, needs_launch, pick_device
 from yolox.errors import UsageError
 from yolox.eval.coco_ap import ground_truth
-from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json
-from yolox.eval.intervals import SUBSETS, Estimate, ap_interval
+from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json, without_nan
+from yolox.eval.intervals import SUBSETS, ap_interval
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.matches import match
-from yolox.eval.tables import class_table, interval_lines, latency_line, metrics_table
+from yolox.eval.tables import class_table, interval_lines, latency_line, metrics_table, voc_table
+from yolox.eval.voc_ap import INTERPOLATIONS, voc_interval, voc_matches, voc_metrics
 from yolox.exp import BaseExp
 from yolox.export.graph_size import graph_size
 from yolox.export.open import Opened
@@ -61,6 +63,9 @@ def make_parser() -> Parser:
         type=whole(1),
         default=SUBSETS,
         help="random halves of the images for --interval",
+    )
+    parser.add_argument(
+        "--voc", action="store_true", help="AP by the Pascal VOC protocol, too (difficult ignored)"
     )
     parser.add_argument("--seed", type=seed, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
@@ -135,20 +140,35 @@ def _evaluate(args: Namespace, exp: BaseExp, opened: Opened) -> None:
         if estimate is not None:
             print(interval_lines(estimate, found.metrics.images))
         print(class_table(found.metrics))
+    voc = _voc(args, ground_truth(dataset), found) if args.voc and not args.test else None
     where = f"{backend.name} {backend.precision}, {backend.device}"
     print(latency_line(found.latency_ms, batch, where))
-    _write(args, exp, opened, found, estimate)
+    _write(args, exp, opened, found, {**(estimate.as_json() if estimate else {}), **(voc or {})})
+
+
+def _voc(args: Namespace, truth: dict[str, Any], found: Evaluation) -> dict[str, Any]:
+    """Print the VOC protocol's table; returns what --json says of it."""
+    matches = voc_matches(truth, found.results)
+    metrics = [voc_metrics(matches, points) for points in INTERPOLATIONS]
+    print(voc_table(metrics))
+    content: dict[str, Any] = {f"voc_{one.points}": without_nan(asdict(one)) for one in metrics}
+    if args.interval:
+        for points in INTERPOLATIONS:
+            estimate = voc_interval(matches, points, args.resamples)
+            low, high = estimate.interval
+            print(f"95 % interval of AP ({points} recalls): {low:.4f} to {high:.4f}")
+            content[f"voc_{points}"] |= without_nan(estimate.as_json())
+    return content
 
 
 def _write(
-    args: Namespace, exp: BaseExp, opened: Opened, found: Evaluation, estimate: Estimate | None
+    args: Namespace, exp: BaseExp, opened: Opened, found: Evaluation, more: dict[str, Any]
 ) -> None:
     if args.json_file:
         size = _size(args, opened, exp.test_size)
         content = evaluation_json(found, size, exp.test_size, opened.backend.name)
         content["precision"] = opened.backend.precision
-        if estimate is not None:
-            content.update(estimate.as_json())
+        content.update(more)
         write_json(Path(args.json_file), content, indent=2)
     if args.results:
         write_json(Path(args.results), found.results)

@@ -44,7 +44,7 @@ class Annotation(NamedTuple):
     """One entry of `annotations` that belongs to an image and a class and has a box.
 
     image, label: numbers among the images and classes. box_xywh: pixels of the JSON's size, as
-    written. area: as written, or the box's.
+    written. area: as written, or the box's. difficult: Pascal VOC's flag, false where it is absent.
     """
 
     image: int
@@ -53,6 +53,7 @@ class Annotation(NamedTuple):
     area: float
     crowd: bool
     id: object
+    difficult: bool = False
 
 
 class Entries:
@@ -113,7 +114,8 @@ class Entries:
             detail = f"area {shown(entry['area'])}: that of the box is taken"
             self.problem("bad_area", identifier, self._name(index), detail)
             area = _area(None, box)
-        return Annotation(index, label, box, area or 0.0, bool(crowd), identifier)
+        difficult = bool(_flag(entry.get("difficult")))
+        return Annotation(index, label, box, area or 0.0, bool(crowd), identifier, difficult)
 
 
 def plain_id(value: object) -> Identifier | None:

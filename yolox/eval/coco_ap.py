@@ -63,7 +63,7 @@ def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
 
     Boxes stand as they are written: COCO's own evaluation neither clips nor leaves out. Only
     annotations that belong to no image, no class or have no box are absent; the data set lists
-    them among its problems.
+    them among its problems. `difficult` is for the VOC protocol; COCO's looks at `iscrowd` only.
     """
     annotations = [
         {
@@ -73,6 +73,7 @@ def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
             "bbox": list(annotation.box_xywh),
             "area": annotation.area,
             "iscrowd": int(annotation.crowd),
+            "difficult": int(annotation.difficult),
         }
         for number, annotation in enumerate(dataset.annotations(), start=1)
     ]

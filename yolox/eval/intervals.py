@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from yolox.eval.matches import FloatArray, ImageMatches, class_ap
+from yolox.eval.matches import FloatArray, ImageMatches, Points, class_ap
 
 CONFIDENCE = 0.95
 SUBSETS = 200  # of each size; more make the estimated bias less random, hardly better
@@ -72,9 +72,18 @@ class Estimate:
         }
 
 
-def ap_interval(matches: ImageMatches, subsets: int = SUBSETS, seed: int = 0) -> Estimate:
-    """AP with its interval. subsets: of each size, drawn to estimate the bias."""
-    return _estimate(lambda weights: class_ap(matches, weights), matches, subsets, seed, (0, 1))
+def ap_interval(
+    matches: ImageMatches, subsets: int = SUBSETS, seed: int = 0, points: Points | None = None
+) -> Estimate:
+    """AP with its interval. subsets: of each size, drawn to estimate the bias.
+
+    points: how AP counts recall (see `class_ap`).
+    """
+
+    def ap(weights: npt.NDArray) -> FloatArray:
+        return class_ap(matches, weights, points)
+
+    return _estimate(ap, matches, subsets, seed, (0, 1))
 
 
 def paired_difference(

@@ -2,8 +2,8 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,15 @@ RECALLS = np.linspace(0, 1, 101)  # COCO's points, as its evaluator computes the
 THRESHOLDS = 10  # IoU 0.50, 0.55, ... 0.95
 MOST_DETECTIONS = 100  # per image and class, as in COCO's AP
 BLOCK = 200_000  # numbers per array and block of weight vectors: they stay in the cache
+
+
+class Points(NamedTuple):
+    """How AP counts recall: what is reached of it, and how much there is; AP is the mean of the
+    precision over it.
+    """
+
+    reached: Callable[[FloatArray], npt.NDArray]
+    all: float
 
 
 class Curves(NamedTuple):
@@ -137,41 +146,53 @@ def _curves(flags: Sequence[npt.NDArray[np.bool_]], first: IntArray) -> Curves:
     return Curves(np.concatenate(detections), np.concatenate(curves))
 
 
-def class_ap(matches: ImageMatches, weights: npt.NDArray) -> FloatArray:
+def class_ap(
+    matches: ImageMatches, weights: npt.NDArray, points: Points | None = None
+) -> FloatArray:
     """AP of each class where image i counts weights[:, i] times.
 
-    weights: [R, images], not negative, of any number type.
+    weights: [R, images], not negative, of any number type. points: how recall is counted; COCO's
+    101 points by default.
     Returns [R, K], NaN where no box of a class has weight.
     """
     longest = max(len(matches.image), len(matches.hits.curve), matches.images, 1)
     rows = max(BLOCK // longest, 1)
     blocks = [
-        _block_ap(matches, weights[start : start + rows].astype(float))
+        _block_ap(matches, weights[start : start + rows].astype(float), points or COCO_POINTS)
         for start in range(0, len(weights), rows)
     ]
     return np.concatenate(blocks) if blocks else np.zeros((0, len(matches.names)))
 
 
-def _block_ap(matches: ImageMatches, weights: FloatArray) -> FloatArray:
+def _block_ap(matches: ImageMatches, weights: FloatArray, points: Points) -> FloatArray:
     boxes = weights @ matches.boxes
     right = _running(weights[:, matches.image[matches.hits.detection]], matches.hits.curve)
     seen = _counted(matches, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(seen > 0, right / seen, 0.0)
         recall = np.nan_to_num(right / boxes[:, matches.hits.curve // THRESHOLDS])
-    points = _points(recall)
-    before = np.zeros_like(points)
-    before[:, 1:] = points[:, :-1]
+    reached = points.reached(recall)
+    before = np.zeros_like(reached)
+    before[:, 1:] = reached[:, :-1]
     starts = _starts(matches.hits.curve)
     before[:, starts] = 0
-    share = _envelope(precision, matches.hits.curve) * (points - before)
+    share = _envelope(precision, matches.hits.curve) * (reached - before)
     found = np.zeros((len(weights), len(matches.names)))
     if starts.size:
         classes = matches.hits.curve // THRESHOLDS
         first = _starts(classes)
         found[:, classes[first]] = np.add.reduceat(share, first, axis=1)
-    found /= len(RECALLS) * THRESHOLDS
+    found /= points.all * THRESHOLDS
     return np.where(boxes > 0, found, np.nan)
+
+
+def at_threshold(matches: ImageMatches, number: int) -> ImageMatches:
+    """The same at one IoU threshold alone, whose AP `class_ap` then gives as a tenth."""
+    one = [
+        Curves(*(values[curves.curve % THRESHOLDS == number] for values in curves))
+        for curves in (matches.hits, matches.ignored)
+    ]
+    return replace(matches, hits=one[0], ignored=one[1])
 
 
 def _starts(groups: IntArray) -> IntArray:
@@ -215,9 +236,12 @@ def _envelope(precision: FloatArray, curve: IntArray) -> FloatArray:
     return raised[:, ::-1] - lift
 
 
-def _points(recall: FloatArray) -> IntArray:
+def _coco_points(recall: FloatArray) -> IntArray:
     """How many of the 101 recall points are reached, the one at 0 included."""
     recall = np.where(recall > 1 - 1e-9, 1.0, recall)  # sums of fractions miss 1 by rounding
     below = np.floor(recall * 100 + 1e-6).astype(np.int64)
     reached: IntArray = below + (RECALLS[below] <= recall)
     return reached
+
+
+COCO_POINTS = Points(_coco_points, len(RECALLS))

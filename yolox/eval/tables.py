@@ -1,12 +1,14 @@
 """Metrics as text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
 from yolox.eval.coco_ap import CocoMetrics, silent_classes
 from yolox.eval.intervals import Estimate
+from yolox.eval.voc_ap import VocMetrics
 
 
 def metrics_table(metrics: CocoMetrics) -> str:
@@ -29,6 +31,19 @@ def class_table(metrics: CocoMetrics) -> str:
     if silent:
         table += f"\nwarning: boxes but not one detection: {', '.join(silent)}"
     return table
+
+
+def voc_table(found: Sequence[VocMetrics]) -> str:
+    """AP by the VOC protocol: a row for all classes and one for each; two columns for each kind."""
+    heads = [f"{key} ({one.points} recalls)" for one in found for key in ("AP", "AP50")]
+    rows: list[list[Any]] = [
+        ["all", *(_number(v) for one in found for v in (one.AP, one.AP50)), ""]
+    ]
+    for name, first in found[0].per_class.items():
+        values = [v for one in found for v in (one.per_class[name].AP, one.per_class[name].AP50)]
+        rows.append([name, *map(_number, values), first.boxes])
+    headers = ["VOC protocol", *heads, "boxes"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def interval_lines(estimate: Estimate, images: int) -> str:
