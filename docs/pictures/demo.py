@@ -11,7 +11,7 @@ PICTURE = Path(__file__).with_suffix(".svg")
 TITLE = "make demo: AP of every stage with its 95 % interval, and what is left of the model"
 FONT = 'font-family="sans-serif" font-size="12"'
 BASE, STEP, WIDE, SCALE = 240, 118, 56, 320.0  # pixels; SCALE: pixels for an AP of 1
-UNITS = {4: "M not zero", 5: "GMACs", 6: "MB"}  # of the columns written below a bar
+UNITS = {5: "M not zero", 6: "GMACs", 7: "MB"}  # of the columns written below a bar
 
 
 def rows(text: str) -> list[list[str]]:
@@ -25,7 +25,7 @@ def draw(text: str) -> str:
     table = rows(text)
     parts = [f'<text x="10" y="20" {FONT} font-weight="bold">{TITLE}</text>']
     for number, cells in enumerate(table):
-        ap, *ends = [float(value) for value in re.findall(r"[\d.]+", cells[1])]
+        ap, *ends = [float(value) for value in re.findall(r"[\d.]+", cells[2])]
         x = 36 + STEP * number
         middle, top = x + WIDE // 2, BASE - ap * SCALE
         parts.append(
