@@ -1,0 +1,1 @@
+"""Annotation formats: each is read into one record, and written from it."""

@@ -1,0 +1,46 @@
+"""The image files that annotations speak of."""
+
+from pathlib import Path
+
+from yolox.data.folder import SUFFIXES
+from yolox.data.image import header_size
+from yolox.errors import DataError
+
+
+class Pictures:
+    """Images in a folder and below it, by file name or by stem. Raises DataError without any."""
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise DataError(f"images {folder}: no such folder (name it with --images)")
+        self._folder = folder
+        self._named: dict[str, list[Path]] = {}
+        self._stems: dict[str, list[Path]] = {}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                self._named.setdefault(path.name, []).append(path)
+                self._stems.setdefault(path.stem, []).append(path)
+
+    def find(self, name: str, where: str) -> Path:
+        """The image of a file name, or of one without suffix, with or without folders before it.
+
+        where: what speaks of it, for messages. Raises DataError where it is absent, or not the only
+        one of its name.
+        """
+        inside = self._folder / name
+        if inside.suffix.lower() in SUFFIXES and ".." not in inside.parts and inside.is_file():
+            return inside
+        plain = Path(name).name
+        found = self._named.get(plain) or self._stems.get(plain) or []
+        if not found and Path(plain).suffix.lower() in SUFFIXES:  # stored with another suffix
+            found = self._stems.get(Path(plain).stem, [])
+        if not found:
+            raise DataError(f"{where}: no image {name!r} in {self._folder}")
+        if len(found) > 1:
+            raise DataError(f"{where}: {name!r} could be {found[0]} or {found[1]}")
+        return found[0]
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image file in pixels. Raises DataError."""
+    return header_size(path)
