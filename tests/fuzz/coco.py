@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from hypothesis import strategies as st
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.problems import LEFT_OUT
 
 WIDTH, HEIGHT = 64, 48
@@ -180,7 +180,7 @@ def files(draw: st.DrawFn) -> bytes:
     return text.encode("utf-16") if kind == "utf-16" else data
 
 
-def unaccounted(dataset: CocoDataset, data: bytes) -> int:
+def unaccounted(dataset: DetectionDataset, data: bytes) -> int:
     """Annotations of a file that are neither trained on, nor crowds, nor listed as left out."""
     listed = len(json.loads(data.decode("utf-8-sig")).get("annotations", []))
     boxes = sum(len(dataset.targets(index)[0]) for index in range(len(dataset)))

@@ -11,7 +11,7 @@ from yolox.cli.deploy import main as deploy_main
 from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
 from yolox.data.augment import fit_ratio, resize_by
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.image import read_image
 from yolox.eval.coco_ap import ground_truth
 from yolox.eval.matches import class_ap, match
@@ -41,7 +41,7 @@ def test_nano_reaches_its_reference_ap(samples_dir, tmp_path):
     low, high = found["AP_interval"]
     assert low < OFFICIAL_AP < high < 0.4
     assert "classes are in fewer than" in found["AP_interval_warning"]
-    dataset = CocoDataset(samples_dir / "coco128", "instances_val2017.json", "val2017")
+    dataset = DetectionDataset(samples_dir / "coco128", "instances_val2017.json", "val2017")
     results = json.loads((tmp_path / "results.json").read_text())
     matches = match(ground_truth(dataset), results)
     by_class = class_ap(matches, np.ones((1, matches.images)))[0]

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from tests.fuzz import coco, images, voc
 from tests.fuzz.settings import fuzz_settings
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.doctor import examine, format_report, report_json
 from yolox.data.image import header_size, read_image
 from yolox.data.voc import voc_objects, voc_to_coco
@@ -46,7 +46,7 @@ def test_coco_files(coco_dir: Path, data: bytes) -> None:
         json.dumps(report_json(report))
     for strict in (False, True):
         try:
-            dataset = CocoDataset(coco_dir, coco.JSON_FILE, coco.IMAGES, strict)
+            dataset = DetectionDataset(coco_dir, coco.JSON_FILE, coco.IMAGES, strict)
         except DataError as error:
             require_one_line(error)
             continue
@@ -59,7 +59,7 @@ def test_coco_files(coco_dir: Path, data: bytes) -> None:
                 require_one_line(error)
 
 
-def check_truth(dataset: CocoDataset, data: bytes) -> None:
+def check_truth(dataset: DetectionDataset, data: bytes) -> None:
     """What the evaluation counts is what the file holds, but for what is listed."""
     truth, counts = ground_truth(dataset), dataset.problem_counts()
     listed = len(json.loads(data.decode("utf-8-sig")).get("annotations", []))

@@ -8,11 +8,11 @@ import pytest
 from yolox.config import AugmentSpec
 from yolox.data.batch import PlaceBatches, Schedule, TrainSamples
 from yolox.data.cache import ResizedImages
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 
 
 def _dataset(folder):
-    return CocoDataset(folder, "instances_train2017.json", "train2017")
+    return DetectionDataset(folder, "instances_train2017.json", "train2017")
 
 
 def _places(images=10, batch=4, rounds=1, rank=0, world=1, first=0, last=5):

@@ -11,7 +11,7 @@ from tests.logs import logged
 from yolox.backends import ModelInfo
 from yolox.cli.deploy import DeployConfig, _images
 from yolox.data.class_order import require_same_order, require_same_split
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
@@ -19,7 +19,7 @@ from yolox.errors import DataError
 from yolox.exp import get_exp
 
 
-def with_classes(source: Path, target: Path, split: str, change) -> CocoDataset:
+def with_classes(source: Path, target: Path, split: str, change) -> DetectionDataset:
     """The split of a copy of a data set whose categories were changed."""
     if not target.exists():
         shutil.copytree(source, target)
@@ -27,7 +27,7 @@ def with_classes(source: Path, target: Path, split: str, change) -> CocoDataset:
     content = json.loads(path.read_text())
     change(content["categories"])
     path.write_text(json.dumps(content))
-    return CocoDataset(target, path.name, f"{split}2017", strict=False)
+    return DetectionDataset(target, path.name, f"{split}2017", strict=False)
 
 
 def swap(categories: list[dict]) -> None:
@@ -54,7 +54,7 @@ def warnings():
 
 
 def test_splits(synthetic_dir, tmp_path, warnings):
-    train = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    train = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     require_same_split(train, with_classes(synthetic_dir, tmp_path / "a", "val", nothing))
     for change, said in (
         (swap, r"train2017\.json and .*val2017\.json differ .* class 2 is 'square' and 'star'"),
@@ -69,7 +69,7 @@ def test_splits(synthetic_dir, tmp_path, warnings):
 
 
 def test_model_and_data(synthetic_dir, tmp_path, warnings):
-    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    dataset = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     names = list(dataset.class_names)
     for unknown in (None, names, names[:-1], [f"class {n}" for n in range(8)]):
         require_same_order(unknown, dataset, "m.pth")
@@ -107,7 +107,7 @@ def test_deployment_with_annotations(synthetic_dir):
     config = DeployConfig(
         checkpoint="m.pth", images=str(synthetic_dir / "val2017"), annotations=json_file
     )
-    names = CocoDataset(synthetic_dir, json_file, "val2017").class_names
+    names = DetectionDataset(synthetic_dir, json_file, "val2017").class_names
     _images(config, ModelInfo(8, 32, names))
     with pytest.raises(DataError, match=r"m\.pth and .*another order"):
         _images(config, ModelInfo(8, 32, names[::-1]))

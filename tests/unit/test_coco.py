@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from yolox.data.coco import CocoDataset
 from yolox.data.coco_classes import COCO_IDS, COCO_NAMES
+from yolox.data.dataset import DetectionDataset
 from yolox.data.doctor import examine
 from yolox.data.image import is_cut_off, read_image
 from yolox.errors import DataError
@@ -47,11 +47,11 @@ def box(*bbox: float, **changes: Any) -> dict[str, Any]:
     return {"id": 1, "image_id": 1, "category_id": 7, "bbox": list(bbox), "iscrowd": 0, **changes}
 
 
-def read(folder: Path, strict: bool = True) -> CocoDataset:
-    return CocoDataset(folder, "train.json", "train2017", strict)
+def read(folder: Path, strict: bool = True) -> DetectionDataset:
+    return DetectionDataset(folder, "train.json", "train2017", strict)
 
 
-def kinds(dataset: CocoDataset) -> dict[str, int]:
+def kinds(dataset: DetectionDataset) -> dict[str, int]:
     return dict(dataset.problem_counts())
 
 
@@ -89,7 +89,7 @@ def test_targets_are_copies(tmp_path: Path) -> None:
 
 def test_missing_folder_and_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist"):
-        CocoDataset(tmp_path / "nowhere", "train.json", "train2017")
+        DetectionDataset(tmp_path / "nowhere", "train.json", "train2017")
     with pytest.raises(DataError, match=r"train\.json: No such file"):
         read(tmp_path)
 

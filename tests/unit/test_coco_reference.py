@@ -9,7 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.eval.coco_ap import ENGINES, coco_metrics, ground_truth, silent_classes
 
 SIDES = (20.0, 60.0, 150.0)  # small, medium and large boxes
@@ -76,7 +76,7 @@ def test_metrics_are_those_of_the_reference(tmp_path, engine):
     content, results = scene(5)
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(content))
-    dataset = CocoDataset(tmp_path, "instances.json", "images", strict=False)
+    dataset = DetectionDataset(tmp_path, "instances.json", "images", strict=False)
     found = coco_metrics(ground_truth(dataset), results, engine)
     stats = reference(path, results)
     keys = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")

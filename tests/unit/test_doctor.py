@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from yolox.cli.doctor import main
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.doctor import Report, draw_targets, examine, format_report, report_json
 from yolox.data.draw import class_colour, draw_boxes
 from yolox.errors import DataError, UsageError
@@ -232,7 +232,7 @@ def test_command_of_an_unusable_set(
 
 def test_page_is_the_same_for_the_same_seed(patient: Patient, tmp_path: Path) -> None:
     patient.write()
-    dataset = CocoDataset(patient.folder, "val.json", "val2017")
+    dataset = DetectionDataset(patient.folder, "val.json", "val2017")
     pages = [
         draw_targets(dataset, tmp_path / f"{name}.png", np.random.default_rng(1), count=2)
         for name in "ab"
@@ -242,7 +242,7 @@ def test_page_is_the_same_for_the_same_seed(patient: Patient, tmp_path: Path) ->
 
 def test_page_without_a_readable_image(patient: Patient, tmp_path: Path) -> None:
     patient.write()
-    dataset = CocoDataset(patient.folder, "val.json", "val2017")
+    dataset = DetectionDataset(patient.folder, "val.json", "val2017")
     shutil.rmtree(patient.image_dir)
     with pytest.raises(DataError, match="none of the 4 images can be read"):
         draw_targets(dataset, tmp_path / "page.jpg", np.random.default_rng(0))
@@ -250,7 +250,7 @@ def test_page_without_a_readable_image(patient: Patient, tmp_path: Path) -> None
 
 def test_page_of_an_unknown_type(patient: Patient, tmp_path: Path) -> None:
     patient.write()
-    dataset = CocoDataset(patient.folder, "val.json", "val2017")
+    dataset = DetectionDataset(patient.folder, "val.json", "val2017")
     with pytest.raises(UsageError, match=r"page\.txt: a page is written as"):
         draw_targets(dataset, tmp_path / "page.txt", np.random.default_rng(0))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.errors import UsageError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, silent_classes, to_coco
 from yolox.eval.latency import latency_ms
@@ -14,7 +14,7 @@ from yolox.eval.tables import class_table, metrics_table
 
 @pytest.fixture
 def truth(synthetic_dir):
-    return ground_truth(CocoDataset(synthetic_dir, "instances_val2017.json", "val2017"))
+    return ground_truth(DetectionDataset(synthetic_dir, "instances_val2017.json", "val2017"))
 
 
 def test_perfect_detections(truth):

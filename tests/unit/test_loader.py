@@ -12,7 +12,7 @@ from yolox.cli.common import run
 from yolox.config import AugmentSpec
 from yolox.data.batch import PlaceBatches, Schedule, TrainSamples, train_batches
 from yolox.data.cache import ResizedImages
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.loader import watched
 from yolox.errors import YoloxError
 
@@ -39,7 +39,7 @@ class Deadly(Dataset):
 
 
 def test_a_worker_that_hangs_is_named_and_ended(synthetic_dir):
-    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    dataset = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     samples = TrainSamples(Hanging(dataset, (64, 64)), AugmentSpec(mosaic_prob=0.0), seed=0)
     places = PlaceBatches(12, 0, Schedule(2, 1, 0, 1, 0), 0, 6)
     bad = next(n for n, batch in enumerate(places) if 7 in [place.image for place in batch])
@@ -73,7 +73,7 @@ class Asked(ResizedImages):
 
 
 def test_workers_leave_signals_to_the_main_process(synthetic_dir):
-    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    dataset = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     spec = AugmentSpec(mosaic_prob=0.0, hsv_prob=0.0, flip_prob=0.0)
     samples = TrainSamples(Asked(dataset, (64, 64)), spec, seed=0)
     places = PlaceBatches(12, 0, Schedule(2, 1, 0, 1, 0), 0, 2)

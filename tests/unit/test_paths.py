@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.doctor import examine
 from yolox.errors import DataError
 
@@ -23,11 +23,11 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(place: Path, *names: str, **options: bool) -> CocoDataset:
+def read(place: Path, *names: str, **options: bool) -> DetectionDataset:
     images = [{"id": i, "file_name": n, "width": 8, "height": 8} for i, n in enumerate(names)]
     content = {"images": images, "categories": [{"id": 1, "name": "a"}]}
     (place / "set/annotations/val.json").write_text(json.dumps(content))
-    return CocoDataset(place / "set", "val.json", "val2017", **options)
+    return DetectionDataset(place / "set", "val.json", "val2017", **options)
 
 
 def test_names_that_walk_out_are_refused(place: Path) -> None:

@@ -14,7 +14,7 @@ from yolox.backends import Backend, ModelInfo
 from yolox.config import AugmentSpec, EvalSpec
 from yolox.data.batch import Place, TrainSamples
 from yolox.data.cache import ResizedImages
-from yolox.data.coco import CocoDataset, size_warning
+from yolox.data.dataset import DetectionDataset, size_warning
 from yolox.errors import DataError
 from yolox.eval.coco_ap import coco_metrics, ground_truth, to_coco
 from yolox.eval.evaluate import evaluate, in_stated_pixels
@@ -40,7 +40,7 @@ class Fixed(Backend):
 
 
 @pytest.fixture
-def stored_small(tmp_path: Path) -> CocoDataset:
+def stored_small(tmp_path: Path) -> DetectionDataset:
     """Three images stated as 64 x 48, stored as 32 x 12, with one box each."""
     (tmp_path / "val").mkdir()
     images, annotations = [], []
@@ -52,7 +52,7 @@ def stored_small(tmp_path: Path) -> CocoDataset:
     categories = [{"id": 1, "name": "cat"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (tmp_path / "val.json").write_text(json.dumps(content))
-    return CocoDataset(tmp_path, "val.json", "val")
+    return DetectionDataset(tmp_path, "val.json", "val")
 
 
 @pytest.fixture
@@ -83,7 +83,9 @@ def test_the_same_on_rectangles(stored_small):
 def test_training_is_told_at_its_start(stored_small, synthetic_dir):
     assert "3 of 3 images looked at: size_mismatch: 0.png" in str(size_warning(stored_small))
     assert "2 of 2 images looked at" in str(size_warning(stored_small, most=2))
-    assert size_warning(CocoDataset(synthetic_dir, "instances_val2017.json", "val2017")) is None
+    assert (
+        size_warning(DetectionDataset(synthetic_dir, "instances_val2017.json", "val2017")) is None
+    )
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
@@ -116,7 +118,7 @@ def test_a_file_that_vanishes_before_it_is_cached_is_named(stored_small):
 
 
 def test_another_order_of_classes_is_not_evaluated(synthetic_dir):
-    dataset = CocoDataset(synthetic_dir, "instances_val2017.json", "val2017")
+    dataset = DetectionDataset(synthetic_dir, "instances_val2017.json", "val2017")
     backend = Fixed(dataset.class_names[::-1])
     with pytest.raises(DataError, match="another order"):
         evaluate(backend, dataset, (64, 64), 2, OPTIONS)

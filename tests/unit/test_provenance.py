@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine.provenance import data_fingerprint, git_state, lineage_entry
 from yolox.errors import DataError
 
@@ -35,7 +35,7 @@ def test_git_state_names_the_commit_and_whether_files_were_changed(tmp_path):
 
 def test_the_fingerprint_follows_labels_names_and_images(synthetic_dir, tmp_path):
     def fingerprints():
-        dataset = CocoDataset(folder, "instances_val2017.json", "val2017")
+        dataset = DetectionDataset(folder, "instances_val2017.json", "val2017")
         return data_fingerprint(dataset), data_fingerprint(dataset, full=True)
 
     folder = tmp_path / "data"
@@ -58,7 +58,7 @@ def test_the_fingerprint_follows_labels_names_and_images(synthetic_dir, tmp_path
     labels.write_text(labels.read_text() + " ")
     assert fingerprints()[0] != before[0]
 
-    dataset = CocoDataset(folder, "instances_val2017.json", "val2017")
+    dataset = DetectionDataset(folder, "instances_val2017.json", "val2017")
     image.unlink()
     with pytest.raises(DataError, match=image.name):
         data_fingerprint(dataset)

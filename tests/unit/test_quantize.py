@@ -191,9 +191,9 @@ def test_search_that_fails_says_by_how_much(tmp_path):
 
 
 def test_too_few_calibration_images(synthetic_dir):
-    from yolox.data.coco import CocoDataset
+    from yolox.data.dataset import DetectionDataset
 
-    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    dataset = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     with pytest.raises(DataError, match="at least 16 images, there are 12"):
         calibration_images(dataset, (64, 64), 64)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.split import set_aside
 from yolox.errors import UsageError
 from yolox.eval.coco_ap import ground_truth
@@ -11,7 +11,7 @@ from yolox.eval.coco_ap import ground_truth
 
 @pytest.fixture
 def whole(synthetic_dir):
-    return CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    return DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
 
 
 def test_every_image_is_on_one_side_with_its_own_boxes(whole):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolox.data import synthetic
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.synthetic import CATEGORIES, SyntheticSpec, draw_image, make_dataset
 from yolox.errors import DataError
 
@@ -29,8 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def train(folder: Path) -> CocoDataset:
-    return CocoDataset(folder, "instances_train2017.json", "train2017")
+def train(folder: Path) -> DetectionDataset:
+    return DetectionDataset(folder, "instances_train2017.json", "train2017")
 
 
 def test_same_spec_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -55,15 +55,15 @@ def test_seed_changes_the_images() -> None:
     assert image.shape != redrawn.shape or not np.array_equal(image, redrawn)
 
 
-def test_reads_as_coco_without_problems(train: CocoDataset, folder: Path) -> None:
-    val = CocoDataset(folder, "instances_val2017.json", "val2017")
+def test_reads_as_coco_without_problems(train: DetectionDataset, folder: Path) -> None:
+    val = DetectionDataset(folder, "instances_val2017.json", "val2017")
     assert (len(train), len(val)) == (40, 20)
     assert train.problems == val.problems == []
     assert dict(zip(train.class_names, train.category_ids, strict=True)) == CATEGORIES
     assert np.ptp(train.category_ids) + 1 > len(train.category_ids)  # ids have gaps
 
 
-def test_boxes_lie_inside_and_sizes_are_the_files(train: CocoDataset) -> None:
+def test_boxes_lie_inside_and_sizes_are_the_files(train: DetectionDataset) -> None:
     sizes = set()
     for index, record in enumerate(train.images):
         image = train.read_image(index)
@@ -75,7 +75,7 @@ def test_boxes_lie_inside_and_sizes_are_the_files(train: CocoDataset) -> None:
     assert sizes == {(256, 256), (256, 192), (192, 256)}
 
 
-def test_all_classes_and_several_scales(train: CocoDataset) -> None:
+def test_all_classes_and_several_scales(train: DetectionDataset) -> None:
     targets = [train.targets(index) for index in range(len(train))]
     labels = np.concatenate([labels for _, labels in targets])
     boxes = np.concatenate([boxes for boxes, _ in targets])
@@ -86,7 +86,7 @@ def test_all_classes_and_several_scales(train: CocoDataset) -> None:
     assert above >= 3
 
 
-def test_share_of_empty_images(train: CocoDataset) -> None:
+def test_share_of_empty_images(train: DetectionDataset) -> None:
     empty = [index for index in range(len(train)) if not len(train.targets(index)[1])]
     assert empty == [19, 39]
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.pipeline.runs import run_training
 from yolox import dist
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine import train as trainer
 from yolox.engine.optim import make_optimizer
@@ -132,7 +132,7 @@ def test_the_plain_phase_and_training_sizes(tiny_exp, synthetic_dir, scripted):
     train(exp, RunOptions(batch_size=4, logger="none"))
     assert [plain for plain, _, _ in recorded.calls] == [False] * 3 + [True] * 3
     assert {size for _, size, _ in recorded.calls} == {(96, 96)}
-    dataset = CocoDataset(synthetic_dir, "instances_train2017.json", "train2017")
+    dataset = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     wanted = []
     for index, record in enumerate(dataset.images):
         boxes, labels = dataset.targets(index)

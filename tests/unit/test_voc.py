@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.fuzz.voc import bomb
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.image import header_size, read_image
 from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import DataError
@@ -199,7 +199,7 @@ def test_bccd(samples_dir: Path, tmp_path: Path) -> None:
         dropped += [problem for problem in problems if problem.kind == "zero_size"]
         write_json(tmp_path / "annotations" / f"{split}.json", content)
         (tmp_path / split).symlink_to(voc_dir / "JPEGImages")
-        dataset = CocoDataset(tmp_path, f"{split}.json", split)
+        dataset = DetectionDataset(tmp_path, f"{split}.json", split)
         assert sum(len(dataset.targets(index)[1]) for index in range(images)) == boxes
         np.testing.assert_array_equal(dataset.category_ids, [1, 2, 3])
     assert len(dropped) == 2

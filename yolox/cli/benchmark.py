@@ -20,7 +20,7 @@ from yolox.benchmark.tables import pareto, table, write_rows
 from yolox.benchmark.worker import open_order
 from yolox.cli.arguments import Parser, require_writable, require_writable_folder, whole
 from yolox.cli.common import INTERRUPTED, load_experiment
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine.launch import pick_device
 from yolox.errors import UsageError, YoloxError
 from yolox.eval.evaluate import evaluate_alone
@@ -117,7 +117,7 @@ def _run(args: Namespace, plan: BenchmarkSpec, cases: list[Case]) -> int:
     return code
 
 
-def _datasets(cases: list[Case]) -> dict[Model, CocoDataset]:
+def _datasets(cases: list[Case]) -> dict[Model, DetectionDataset]:
     """The validation sets, opened before the work starts. Raises DataError, UsageError."""
     return {
         case.model: case.model.exp.get_eval_dataset()
@@ -132,7 +132,7 @@ def _keep(args: Namespace, rows: list[Row]) -> None:
 
 
 def _evaluate(
-    args: Namespace, plan: BenchmarkSpec, rows: list[Row], datasets: dict[Model, CocoDataset]
+    args: Namespace, plan: BenchmarkSpec, rows: list[Row], datasets: dict[Model, DetectionDataset]
 ) -> None:
     """AP of every model in every backend and precision, once for all batch sizes."""
     found: dict[tuple[object, ...], float | None] = {}
@@ -149,7 +149,7 @@ def _evaluate(
 
 
 def _accuracy(
-    args: Namespace, plan: BenchmarkSpec, case: Case, dataset: CocoDataset
+    args: Namespace, plan: BenchmarkSpec, case: Case, dataset: DetectionDataset
 ) -> float | None:
     """AP of a case; None, and a word about it, where the evaluation fails."""
     exp = case.model.exp

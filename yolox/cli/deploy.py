@@ -18,8 +18,8 @@ from yolox.cli.arguments import Parser, path, require_writable
 from yolox.config import EvalSpec, from_dict
 from yolox.config_text import read_json
 from yolox.data.class_order import require_same_order
-from yolox.data.coco import CocoDataset
 from yolox.data.coco_classes import category_ids
+from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import ImageFolder, find_images
 from yolox.data.image import header_size
 from yolox.data.loader import DATA_TIMEOUT
@@ -207,7 +207,7 @@ def _experiment(name: str | None, file: str | None) -> BaseExp | None:
     return get_exp(exp_name=name) if name is not None else None
 
 
-def _images(config: DeployConfig, info: ModelInfo) -> tuple[ImageFolder, CocoDataset | None]:
+def _images(config: DeployConfig, info: ModelInfo) -> tuple[ImageFolder, DetectionDataset | None]:
     """The images to run on: those of the annotation file where one is named, else the folder's."""
     if config.annotations is None:
         return find_images(Path(config.images)), None
@@ -215,7 +215,7 @@ def _images(config: DeployConfig, info: ModelInfo) -> tuple[ImageFolder, CocoDat
     file = Path(config.annotations)
     if not folder.is_dir():
         raise DataError(f"images {folder}: no such folder")
-    dataset = CocoDataset(folder, str(file.resolve()), "", allow_outside=config.allow_outside)
+    dataset = DetectionDataset(folder, str(file.resolve()), "", allow_outside=config.allow_outside)
     if len(dataset.class_names) != info.num_classes:
         raise UsageError(
             f"the checkpoint has {info.num_classes} classes, {file} has {len(dataset.class_names)}"

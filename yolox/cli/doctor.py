@@ -3,7 +3,7 @@
 import numpy as np
 
 from yolox.cli.arguments import Parser, path, require_writable, seed
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.doctor import draw_targets, examine, format_report, report_json
 from yolox.errors import DataError
 from yolox.files import write_json
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.report is not None:
         write_json(args.report, report_json(report))
     if args.page is not None:
-        dataset = CocoDataset(
+        dataset = DetectionDataset(
             args.data, args.json, args.name, strict=False, allow_outside=args.allow_outside
         )
         page = draw_targets(dataset, args.page, np.random.default_rng(args.seed))

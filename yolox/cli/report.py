@@ -5,7 +5,7 @@ import sys
 from yolox.cli.arguments import Parser, path
 from yolox.compress.report.measure import ReportRow
 from yolox.compress.report.table import report_table
-from yolox.data.coco import load_json
+from yolox.data.annotations import load_json
 from yolox.errors import DataError, UsageError
 from yolox.values import check_value
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from yolox.cli.arguments import Parser, path, require_writable
 from yolox.cli.common import add_experiment, load_experiment
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine.launch import pick_device
 from yolox.engine.records import read_record
 from yolox.engine.verify import (
@@ -90,7 +90,7 @@ def _of_run(args: Namespace) -> list[Check]:
     return checks
 
 
-def _datasets(exp: BaseExp) -> dict[str, CocoDataset]:
+def _datasets(exp: BaseExp) -> dict[str, DetectionDataset]:
     """By role. Raises DataError where one of them cannot be read."""
     found = {"training": exp.get_dataset(), "validation": exp.get_eval_dataset()}
     chosen = exp.get_select_dataset()

@@ -11,13 +11,13 @@ from loguru import logger
 from torch import Tensor
 
 from yolox.compress.fingerprint import Fingerprints
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import ImageFolder
 from yolox.data.sample import channels_first
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
 from yolox.export.calibration import FEWEST, chosen_images, some_canvases
-from yolox.files import TemporaryFolder, file_hash
+from yolox.files import TemporaryFolder
 
 BATCH = 8
 
@@ -69,7 +69,7 @@ class CalibrationImages:
 class ImageSet:
     """At most `count` images of a source at `size_hw` pixels, not read yet."""
 
-    source: ImageFolder | CocoDataset
+    source: ImageFolder | DetectionDataset
     size_hw: tuple[int, int]
     count: int
 
@@ -88,14 +88,11 @@ class ImageSet:
 class LabelledSet:
     """Labelled images, or some of them by their numbers."""
 
-    dataset: CocoDataset
+    dataset: DetectionDataset
     used: tuple[int, ...] | None = None
 
     def fingerprint(self, fingerprints: Fingerprints) -> Any:
         """The content of the labels, and of the images that are used."""
         paths = self.dataset.paths
         images = paths if self.used is None else [paths[index] for index in self.used]
-        return {
-            "labels": file_hash(self.dataset.json_path),
-            "images": fingerprints.contents(images),
-        }
+        return {"labels": self.dataset.labels_hash(), "images": fingerprints.contents(images)}

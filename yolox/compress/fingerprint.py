@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from loguru import logger
 
-from yolox.data.coco import load_json
+from yolox.data.annotations import load_json
 from yolox.errors import DataError
 from yolox.files import file_hash, write_json
 from yolox.models.network import Network

@@ -9,7 +9,7 @@ from loguru import logger
 from yolox.compress.calibration import ImageSet, LabelledSet
 from yolox.compress.recipe import Recipe
 from yolox.compress.selection import ApMeasure, OutputDistance, SelectionRule
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import ImageFolder, find_images
 from yolox.engine.state import RunOptions
 from yolox.errors import DataError
@@ -32,14 +32,14 @@ class CompressionTask:
     evaluated: bool = True
 
     @cached_property
-    def image_source(self) -> ImageFolder | CocoDataset:
+    def image_source(self) -> ImageFolder | DetectionDataset:
         """Images to calibrate with. Raises DataError."""
         if self.calibration:
             return find_images(Path(self.calibration))
         return self.exp.get_dataset()
 
     @cached_property
-    def selection_set(self) -> CocoDataset | None:
+    def selection_set(self) -> DetectionDataset | None:
         """Labelled images on which the better of two models is chosen; None where there are none.
 
         Those set aside for it (`select_ann`, `select_share`), else the validation images.
@@ -61,7 +61,7 @@ class CompressionTask:
         """At most `count` calibration images, as the model will see them. Raises DataError."""
         return ImageSet(self.image_source, self.exp.test_size, count)
 
-    def ap_on(self, dataset: CocoDataset) -> ApMeasure:
+    def ap_on(self, dataset: DetectionDataset) -> ApMeasure:
         """AP on labelled images, as the experiment evaluates."""
         return ApMeasure(LabelledSet(dataset), self.exp.test_size, self.exp.predict_options())
 

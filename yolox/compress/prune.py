@@ -7,7 +7,7 @@ from yolox.compress.groups import Groups, find_groups, kept_channels
 from yolox.compress.job import CompressionJob
 from yolox.compress.stage import DENSE, PLAN, Artefact, Artefacts, Source, Stage
 from yolox.compress.workspace import Workspace
-from yolox.data.coco import load_json
+from yolox.data.annotations import load_json
 from yolox.engine.masks import apply_masks
 from yolox.errors import UsageError
 from yolox.models.channels import compose, cut_channels, cut_masks

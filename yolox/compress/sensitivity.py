@@ -18,7 +18,7 @@ from yolox.compress.job import CompressionTask
 from yolox.compress.selection import ApMeasure, OutputDistance
 from yolox.compress.workspace import Loaded, Workspace
 from yolox.config import one_of
-from yolox.data.coco import load_json
+from yolox.data.annotations import load_json
 from yolox.errors import DataError
 from yolox.files import text_hash, write_json
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from yolox.data.problems import Problem
 from yolox.errors import DataError
+from yolox.files import json_object, open_regular
 from yolox.values import shown
 
 LARGEST_SIDE = 100_000  # pixels; COCO's evaluation leaves out areas beyond its square
@@ -54,6 +55,17 @@ class Annotation(NamedTuple):
     crowd: bool
     id: object
     difficult: bool = False
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises DataError naming the file and the place where it breaks."""
+    try:
+        with open_regular(path) as file:
+            return json_object(file.read().decode("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"file {path}: not valid JSON: {error}") from error
 
 
 class Entries:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from yolox import dist
 from yolox.data.augment import fit_ratio, resize_by, resize_to_fit
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.sample import Sample, UInt8
 from yolox.errors import DataError
 from yolox.files import whole_file, write_json
@@ -41,7 +41,9 @@ class ResizedImages:
     machine the disk cache is shared between them, through the page cache.
     """
 
-    def __init__(self, dataset: CocoDataset, size_hw: tuple[int, int], cache: str | None = None):
+    def __init__(
+        self, dataset: DetectionDataset, size_hw: tuple[int, int], cache: str | None = None
+    ):
         self.dataset = dataset
         self.size_hw = size_hw
         self._cached: list[CachedImage] | None = None
@@ -87,7 +89,7 @@ class ResizedImages:
         return _map(data, index)
 
 
-def cache_key(dataset: CocoDataset, size_hw: tuple[int, int]) -> str:
+def cache_key(dataset: DetectionDataset, size_hw: tuple[int, int]) -> str:
     """A hash over the files (path, bytes, modification time) and the target size."""
     digest = hashlib.sha256(f"{CACHE_VERSION} {size_hw}".encode())
     for record in dataset.images:

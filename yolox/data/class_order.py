@@ -6,13 +6,13 @@ Names in another order train and evaluate without an error, and the results are 
 from collections import Counter
 from collections.abc import Sequence
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.problems import warn_once
 from yolox.errors import DataError
 from yolox.values import shown
 
 
-def require_same_order(names: Sequence[str] | None, dataset: CocoDataset, where: str) -> None:
+def require_same_order(names: Sequence[str] | None, dataset: DetectionDataset, where: str) -> None:
     """Compare the class names that a model states with those of a data set.
 
     where: what states the names, for messages. Names that stand for unknown ones (`class 0`, ...)
@@ -31,7 +31,7 @@ def require_same_order(names: Sequence[str] | None, dataset: CocoDataset, where:
     warn_once(text)
 
 
-def require_same_split(train: CocoDataset, val: CocoDataset) -> None:
+def require_same_split(train: DetectionDataset, val: DetectionDataset) -> None:
     """Raises DataError where two splits of a data set differ in their class names or their order.
 
     The same names with other category ids are a warning: every split is read by its own ids.

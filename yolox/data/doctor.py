@@ -15,8 +15,8 @@ import numpy as np
 from tabulate import tabulate
 
 from yolox.data.annotations import ImageRecord, finite_box, plain_id
-from yolox.data.coco import CocoDataset, load_json, size_problem
 from yolox.data.coco_classes import unique_names
+from yolox.data.dataset import DetectionDataset, size_problem
 from yolox.data.draw import draw_boxes
 from yolox.data.image import header_size, is_cut_off, read_bytes
 from yolox.data.problems import FATAL, Problem
@@ -85,13 +85,13 @@ class Report:
 
 
 def examine(data_dir: str | Path, json_file: str, name: str, allow_outside: bool = False) -> Report:
-    """Check the data set that `CocoDataset` reads with the same arguments.
+    """Check the data set that `DetectionDataset` reads with the same arguments.
 
     Every image file is read once. Raises DataError where the annotation file itself cannot be
     used; everything else is in the report.
     """
-    dataset = CocoDataset(data_dir, json_file, name, strict=False, allow_outside=allow_outside)
-    annotations = load_json(dataset.json_path).get("annotations", [])
+    dataset = DetectionDataset(data_dir, json_file, name, strict=False, allow_outside=allow_outside)
+    annotations = dataset.stated_annotations()
     targets = [dataset.targets(index) for index in range(len(dataset))]
     boxes_xyxy = np.concatenate([boxes for boxes, _ in targets])
     per_label = np.bincount(
@@ -171,7 +171,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def draw_targets(
-    dataset: CocoDataset, out_file: Path, rng: np.random.Generator, count: int = 16
+    dataset: DetectionDataset, out_file: Path, rng: np.random.Generator, count: int = 16
 ) -> Path:
     """Write a page of up to `count` random images with their boxes and class names.
 
@@ -190,7 +190,7 @@ def draw_targets(
     return out_file
 
 
-def _cells(dataset: CocoDataset, rng: np.random.Generator, count: int) -> list[UInt8]:
+def _cells(dataset: DetectionDataset, rng: np.random.Generator, count: int) -> list[UInt8]:
     """Pictures [CELL, CELL, 3] of random readable images, each fitted into its cell."""
     cells: list[UInt8] = []
     for index in rng.permutation(len(dataset)):
@@ -220,7 +220,7 @@ def _quantiles(values: Float32) -> dict[str, float]:
     return {f"{share:.0%}": value for share, value in zip(QUANTILES, found, strict=True)}
 
 
-def _repeated_names(dataset: CocoDataset) -> Iterator[Problem]:
+def _repeated_names(dataset: DetectionDataset) -> Iterator[Problem]:
     for name, count in Counter(dataset.class_names).items():
         if count > 1:
             detail = f"{count} categories are named {name!r}"
@@ -256,7 +256,7 @@ def _key(value: object) -> object:
     return value if isinstance(value, int) else shown(value)
 
 
-def _image_problems(dataset: CocoDataset) -> Iterator[Problem]:
+def _image_problems(dataset: DetectionDataset) -> Iterator[Problem]:
     missing = set(dataset.missing)
     first_of: dict[bytes, str] = {}
     for record in dataset.images:

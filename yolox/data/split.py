@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.errors import UsageError
 
 _STREAM = 3  # of the seed; 0 to 2 are the order, the augmentation and the input size
 
 
-def set_aside(dataset: CocoDataset, share: float, seed: int) -> tuple[CocoDataset, CocoDataset]:
+def set_aside(
+    dataset: DetectionDataset, share: float, seed: int
+) -> tuple[DetectionDataset, DetectionDataset]:
     """(the rest, a share of the images), by a permutation that depends on the seed alone.
 
     Raises UsageError where one of the two would be empty.

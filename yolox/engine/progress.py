@@ -8,7 +8,7 @@ from loguru import logger
 from tqdm import tqdm
 
 from yolox import dist
-from yolox.data.coco import CocoDataset, size_warning
+from yolox.data.dataset import DetectionDataset, size_warning
 from yolox.data.problems import summary
 from yolox.engine.log import Curves, Meter, duration, peak_memory_mb
 from yolox.engine.schedule import input_size
@@ -71,19 +71,19 @@ def log_start(run: Run) -> None:
     logger.info("options\n{}", options)
 
 
-def box_count(dataset: CocoDataset) -> int:
+def box_count(dataset: DetectionDataset) -> int:
     """Boxes to train or evaluate on, crowds left out."""
     return sum(len(dataset.targets(index)[0]) for index in range(len(dataset)))
 
 
-def _log_dataset(dataset: CocoDataset) -> None:
+def _log_dataset(dataset: DetectionDataset) -> None:
     logger.info("{}: {} images, {} boxes", dataset.json_path, len(dataset), box_count(dataset))
     for line in (*summary(dataset.problems), size_warning(dataset)):
         if line is not None:
             logger.warning("{}", line)
 
 
-def _warn_of_shared_images(run: Run, chosen_on: CocoDataset) -> None:
+def _warn_of_shared_images(run: Run, chosen_on: DetectionDataset) -> None:
     """Images that choose the epoch should be neither trained nor reported on."""
     own = {record.path for record in chosen_on.images}
     for purpose, dataset in (("trained on", run.dataset), ("reported on", run.eval_dataset)):

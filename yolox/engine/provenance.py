@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, TypedDict
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.errors import DataError
 from yolox.files import file_hash
 
@@ -40,12 +40,12 @@ def git_state(code: Path = CODE) -> Git | None:
     return {"commit": commit, "dirty": bool(changes)}
 
 
-def data_fingerprint(dataset: CocoDataset, full: bool = False) -> str:
+def data_fingerprint(dataset: DetectionDataset, full: bool = False) -> str:
     """SHA-256 over the annotation file's content and each image's path in the data folder and size.
 
     full: over the contents of the images, too. Raises DataError where an image is gone.
     """
-    digest = hashlib.sha256(file_hash(dataset.json_path).encode())
+    digest = hashlib.sha256(dataset.labels_hash().encode())
     for path in sorted(record.path for record in dataset.images):
         inside = (
             path.relative_to(dataset.data_dir) if path.is_relative_to(dataset.data_dir) else path

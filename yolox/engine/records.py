@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from yolox.data.coco import load_json
+from yolox.data.annotations import load_json
 from yolox.engine.provenance import File, Git
 from yolox.errors import DataError, UsageError
 from yolox.values import check_keys

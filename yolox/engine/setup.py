@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolox import dist
 from yolox.data.class_order import require_same_order, require_same_split
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
@@ -98,7 +98,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     return run
 
 
-def _datasets(run: Run) -> dict[str, CocoDataset]:
+def _datasets(run: Run) -> dict[str, DetectionDataset]:
     """The data sets of a run by their role."""
     found = {
         "training": run.dataset,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from yolox.config import AugmentSpec, SizeSpec, TrainSpec
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine.ema import ModelEMA
 from yolox.engine.provenance import File
 from yolox.errors import UsageError
@@ -35,9 +35,9 @@ class Experiment(Protocol):
     def size_spec(self) -> SizeSpec: ...
     def predict_options(self) -> PredictOptions: ...
     def get_criterion(self) -> Criterion: ...
-    def get_dataset(self) -> CocoDataset: ...
-    def get_eval_dataset(self) -> CocoDataset: ...
-    def get_select_dataset(self) -> CocoDataset | None: ...
+    def get_dataset(self) -> DetectionDataset: ...
+    def get_eval_dataset(self) -> DetectionDataset: ...
+    def get_select_dataset(self) -> DetectionDataset | None: ...
     def options(self) -> dict[str, Any]: ...
     def origin(self) -> dict[str, Any]: ...
 
@@ -91,9 +91,9 @@ class Run:
     spec: TrainSpec
     sizes: SizeSpec
     folder: Path
-    dataset: CocoDataset
-    eval_dataset: CocoDataset
-    select_dataset: CocoDataset | None
+    dataset: DetectionDataset
+    eval_dataset: DetectionDataset
+    select_dataset: DetectionDataset | None
     model: Detector
     parallel: nn.Module
     criterion: Criterion
@@ -121,7 +121,7 @@ class Run:
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
     @property
-    def choice_dataset(self) -> CocoDataset:
+    def choice_dataset(self) -> DetectionDataset:
         """The images that choose the best epoch."""
         return self.select_dataset if self.select_dataset is not None else self.eval_dataset
 

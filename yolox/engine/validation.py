@@ -8,7 +8,7 @@ from loguru import logger
 
 from yolox import dist
 from yolox.backends import ModelInfo, TorchBackend
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.log import Curves
 from yolox.engine.restore import load_state
@@ -80,7 +80,7 @@ def report_best(run: Run) -> float | None:
     return dist.from_first(found.metrics.AP if found else 0.0)
 
 
-def _evaluate(run: Run, model: Detector, dataset: CocoDataset) -> Evaluation | None:
+def _evaluate(run: Run, model: Detector, dataset: DetectionDataset) -> Evaluation | None:
     options = replace(run.exp.predict_options(), progress=dist.rank() == 0)
     detector = run.exp.detector_spec()
     info = ModelInfo(detector.num_classes, detector.divisor)

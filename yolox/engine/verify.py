@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.provenance import Git, data_fingerprint, git_state
 from yolox.engine.records import Manifest, Record, Report
@@ -60,7 +60,7 @@ def check_file(what: str, path: Path, recorded: str | None) -> Check:
     return Check(what, _short(recorded), _short(found), found == recorded)
 
 
-def check_data(record: Record, datasets: Mapping[str, CocoDataset]) -> Iterator[Check]:
+def check_data(record: Record, datasets: Mapping[str, DetectionDataset]) -> Iterator[Check]:
     """Whether annotations and images are those of the run. datasets: by their role in the run.
 
     Annotations are compared by content, images by their paths and sizes in bytes.

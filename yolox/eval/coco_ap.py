@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yolox.data.annotations import LARGEST_ID
-from yolox.data.coco import CocoDataset
 from yolox.data.coco_classes import unique_names
+from yolox.data.dataset import DetectionDataset
 from yolox.errors import UsageError
 from yolox.eval.predict import Detections
 from yolox.ops.precision import to_float64
@@ -58,7 +58,7 @@ class CocoMetrics:
     images: int
 
 
-def ground_truth(dataset: CocoDataset) -> dict[str, Any]:
+def ground_truth(dataset: DetectionDataset) -> dict[str, Any]:
     """What the engines need of an annotation file, in its own pixels.
 
     Boxes stand as they are written: COCO's own evaluation neither clips nor leaves out. Only

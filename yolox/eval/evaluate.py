@@ -6,7 +6,7 @@ from typing import Any
 from yolox import dist
 from yolox.backends import Backend
 from yolox.data.class_order import require_same_order
-from yolox.data.coco import CocoDataset, size_problem
+from yolox.data.dataset import DetectionDataset, size_problem
 from yolox.data.problems import summary, warn_once
 from yolox.eval.coco_ap import CocoMetrics, coco_metrics, ground_truth, to_coco
 from yolox.eval.predict import (
@@ -33,7 +33,7 @@ class Evaluation:
 
 def evaluate(
     backend: Backend,
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     size_hw: tuple[int, int],
     batch_size: int,
     options: PredictOptions,
@@ -58,7 +58,7 @@ def evaluate(
     return Evaluation(metrics, timing.per_image_ms(), results)
 
 
-def in_stated_pixels(predicted: Predicted, dataset: CocoDataset) -> dict[int, Detections]:
+def in_stated_pixels(predicted: Predicted, dataset: DetectionDataset) -> dict[int, Detections]:
     """Detections in pixels of the size that the annotation file states for each image.
 
     Where files have another size, that is said once.
@@ -79,7 +79,7 @@ def in_stated_pixels(predicted: Predicted, dataset: CocoDataset) -> dict[int, De
 
 
 def evaluate_alone(
-    backend: Backend, dataset: CocoDataset, size_hw: tuple[int, int], options: PredictOptions
+    backend: Backend, dataset: DetectionDataset, size_hw: tuple[int, int], options: PredictOptions
 ) -> Evaluation:
     """Evaluate on all images in a process that belongs to no group."""
     found = evaluate(backend, dataset, size_hw, backend.info.batch or BATCH, options)

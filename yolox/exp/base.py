@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 import numpy as np
 
 from yolox.config import AugmentSpec, EvalSpec, SizeSpec, TrainSpec
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.loader import DATA_TIMEOUT
 from yolox.data.split import set_aside
 from yolox.engine.parts import is_plain
@@ -184,7 +184,7 @@ class BaseExp:
             return Path(self.data_dir)
         return Path(os.environ.get("YOLOX_DATADIR", "datasets")) / "COCO"
 
-    def get_dataset(self) -> CocoDataset:
+    def get_dataset(self) -> DetectionDataset:
         """The training images, without those that `select_share` sets aside.
 
         Raises DataError; UsageError where num_classes does not fit.
@@ -192,11 +192,11 @@ class BaseExp:
         whole = self._dataset(self.train_ann, self.train_name)
         return set_aside(whole, self.select_share, self.seed)[0] if self.select_share else whole
 
-    def get_eval_dataset(self) -> CocoDataset:
+    def get_eval_dataset(self) -> DetectionDataset:
         """The validation images. Raises like `get_dataset`."""
         return self._dataset(self.val_ann, self.val_name)
 
-    def get_select_dataset(self) -> CocoDataset | None:
+    def get_select_dataset(self) -> DetectionDataset | None:
         """Images that choose (the best epoch, an early stop) and are not reported on.
 
         `select_ann`, or a share of the training images that `get_dataset` leaves out; None where
@@ -209,8 +209,10 @@ class BaseExp:
         whole = self._dataset(self.train_ann, self.train_name)
         return set_aside(whole, self.select_share, self.seed)[1]
 
-    def _dataset(self, json_file: str, name: str) -> CocoDataset:
-        dataset = CocoDataset(self.data_root(), json_file, name, allow_outside=self.allow_outside)
+    def _dataset(self, json_file: str, name: str) -> DetectionDataset:
+        dataset = DetectionDataset(
+            self.data_root(), json_file, name, allow_outside=self.allow_outside
+        )
         if len(dataset.class_names) != self.num_classes:
             raise UsageError(
                 f"num_classes {self.num_classes} does not fit the {len(dataset.class_names)} "

@@ -8,9 +8,8 @@ class VocNanoExp(Exp):
 
     def __init__(self) -> None:
         super().__init__()
-        self.data_dir = "datasets/voc2007"
-        self.train_ann, self.val_ann = "instances_trainval.json", "instances_test.json"
-        self.train_name = self.val_name = "JPEGImages"
+        self.data_dir = "datasets/VOCdevkit/VOC2007"
+        self.train_ann, self.val_ann = "trainval", "test"
         self.num_classes = 20
         self.depth, self.width, self.depthwise = 0.33, 0.25, True
         self.input_size = self.test_size = (416, 416)

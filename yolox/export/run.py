@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.config import EvalSpec
-from yolox.data.coco import CocoDataset
+from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import find_images
 from yolox.engine.restore import restore
 from yolox.errors import DataError, ExportError, UsageError
@@ -209,7 +209,7 @@ def _searched(
     return report
 
 
-def _chosen_on(chosen: CocoDataset | None) -> str:
+def _chosen_on(chosen: DetectionDataset | None) -> str:
     """In words, on which images the number of float layers was chosen."""
     if chosen is None:
         return "the validation images, on which AP is reported, too (see select_ann, select_share)"
@@ -257,7 +257,7 @@ def _proof(job: ExportJob, source: Source, work: Path, images: Tensor) -> dict[s
     return facts
 
 
-def _measure(job: ExportJob, dataset: CocoDataset) -> Callable[[Backend], float]:
+def _measure(job: ExportJob, dataset: DetectionDataset) -> Callable[[Backend], float]:
     """AP of a backend on labelled images."""
     exp = job.exp
 

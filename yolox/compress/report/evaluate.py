@@ -12,7 +12,8 @@ from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_checkp
 from yolox.compress.report.page import Bar, Picture, picture_pairs, write_page
 from yolox.compress.report.table import report_content, report_table
 from yolox.compress.stage import CONTROL, DENSE, PLAN, Artefacts, checkpoints
-from yolox.data.coco import CocoDataset, load_json
+from yolox.data.annotations import load_json
+from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.provenance import data_fingerprint, file_record, git_state, lineage_entry
 from yolox.engine.records import REPORT
@@ -82,7 +83,7 @@ def _provenance(job: CompressionJob, found: Artefacts) -> dict[str, Any]:
     }
 
 
-def _data_sets(job: CompressionJob) -> dict[str, CocoDataset]:
+def _data_sets(job: CompressionJob) -> dict[str, DetectionDataset]:
     """The labelled data that were used, by their role."""
     found = {}
     calibrates = job.recipe.needs_images and job.calibration is None

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox.data.annotations import Entries, ImageRecord, categories, image_entries
-from yolox.data.coco import load_json
+from yolox.data.annotations import Entries, ImageRecord, categories, image_entries, load_json
 from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedImage, AnnotatedObject, AnnotatedSet, unknown_class
 from yolox.data.problems import FATAL

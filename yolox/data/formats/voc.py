@@ -36,6 +36,16 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     return collector.result()
 
 
+def class_names(folder: Path) -> list[str]:
+    """The classes of all XML files of a folder, sorted. Raises DataError."""
+    names = {
+        (node.findtext("name") or "").strip()
+        for path in listed(folder, ".xml")
+        for node in read_xml(path).iter("object")
+    }
+    return sorted(names)
+
+
 def _files(source: Path) -> list[Path]:
     """The XML files, in order. Raises DataError."""
     if source.suffix == ".txt":  # ROOT/ImageSets/Main/SPLIT.txt

@@ -1,12 +1,11 @@
-"""COCO JSON data sets, validated once when they are read.
+"""Data sets of detection, validated once when they are read, whatever their format.
 
-What an annotation file may get wrong is counted by kind with the annotation's id (`problems`).
+What annotations may get wrong is counted by kind with the annotation's id (`problems`).
 Boxes that cannot be trained on are left out; an unknown class or image id is an error, because
 it silently removes a whole class otherwise.
 """
 
 import copy
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,31 +19,22 @@ from yolox.data.image import header_size, read_image
 from yolox.data.paths import ImageFiles, image_root
 from yolox.data.problems import FATAL, Problem
 from yolox.data.sample import Float32, Int64, Sample, UInt8
+from yolox.data.sources import Source, find_source
 from yolox.errors import DataError
-from yolox.files import json_object, open_regular
 
 PROBED_SIZES = 200  # image headers that the start of a training looks at
 SLACK = 1.0  # pixels by which a box may leave its image without a word
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises DataError naming the file and the place where it breaks."""
-    try:
-        with open_regular(path) as file:
-            return json_object(file.read().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"file {path}: not valid JSON: {error}") from error
-
-
-class CocoDataset:
-    """Images and boxes of one COCO annotation file.
+class DetectionDataset:
+    """Images and boxes of one annotation file, or of one split in another format's folder.
 
     Targets are kept as two flat arrays, so that worker processes share them instead of copying
     Python objects. Crowd boxes are left out of the targets (they stay in the file, where the
     evaluator reads them). Class indices are positions among the sorted category ids.
 
+    json_file: a COCO file in `data_dir` or its folder `annotations`; a split of a folder in Pascal
+        VOC's or YOLO's layout (see `yolox.data.sources`).
     allow_outside: read images that lie outside `data_dir` and the folder of the images, too.
     Raises DataError where the folder, the file, an image or a class id is missing.
     """
@@ -60,10 +50,9 @@ class CocoDataset:
         self.data_dir = Path(data_dir)
         if not self.data_dir.is_dir():
             raise DataError(f"data folder {self.data_dir} does not exist (set data_dir)")
-        self.json_path = self.data_dir / "annotations" / json_file
-        if not _is_file(self.json_path) and _is_file(self.data_dir / json_file):
-            self.json_path = self.data_dir / json_file
-        content = load_json(self.json_path)
+        self._source: Source = find_source(self.data_dir, json_file)
+        self.json_path = self._source.path
+        content, left_out = self._source.read()
         self.category_ids, self.class_names = categories(content, self.json_path)
         self.images, self.missing = self._found_images(content, name, allow_outside)
         if self.missing and strict:
@@ -73,6 +62,7 @@ class CocoDataset:
             )
         entries = Entries(self.json_path, self.images, self.category_ids)
         self.problems: list[Problem] = entries.problems
+        self.problems += left_out
         self.crowd_boxes = 0
         self._read_annotations(entries, content)
         if strict:
@@ -80,6 +70,10 @@ class CocoDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def labels_hash(self) -> str:
+        """SHA-256 of the annotations. Raises DataError where they are gone."""
+        return self._source.hash()
 
     @property
     def paths(self) -> list[Path]:
@@ -114,9 +108,14 @@ class CocoDataset:
     def annotations(self) -> Iterator[Annotation]:
         """The usable annotations, crowds included, read anew from the file."""
         entries = Entries(self.json_path, self.images, self.category_ids)
-        return entries.annotations(load_json(self.json_path))
+        return entries.annotations(self._source.content())
 
-    def subset(self, indices: Sequence[int]) -> "CocoDataset":
+    def stated_annotations(self) -> list[Any]:
+        """All entries as they are stated, unchecked."""
+        stated: list[Any] = self._source.content().get("annotations", [])
+        return stated
+
+    def subset(self, indices: Sequence[int]) -> "DetectionDataset":
         """The data set of some of the images, in the order given."""
         part = copy.copy(self)
         part.images = [self.images[index] for index in indices]
@@ -191,11 +190,6 @@ def _clipped(annotation: Annotation, image: ImageRecord, entries: Entries) -> li
     return [x1, y1, x2, y2] if kind == "partly_outside" else None
 
 
-def _is_file(path: Path) -> bool:
-    """Whether it is a file; a name that is too long is none."""
-    return os.path.isfile(path)  # noqa: PTH113
-
-
 def size_problem(record: ImageRecord, size_wh: tuple[int, int]) -> Problem | None:
     """What is wrong where a file's width and height are not those that the JSON states."""
     width, height = size_wh
@@ -206,7 +200,7 @@ def size_problem(record: ImageRecord, size_wh: tuple[int, int]) -> Problem | Non
     return Problem("size_mismatch", None, record.path.name, stated + swapped)
 
 
-def size_warning(dataset: CocoDataset, most: int = PROBED_SIZES) -> str | None:
+def size_warning(dataset: DetectionDataset, most: int = PROBED_SIZES) -> str | None:
     """A line about files whose size is not the one that the JSON states, None where there is none.
 
     The headers of at most so many images are looked at, evenly spread. A file whose header cannot
