@@ -17,6 +17,8 @@ from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
 from yolox.cli.verify import main as verify_main
 from yolox.engine import checkpoint
+from yolox.errors import UsageError
+from yolox.export.open import require_device_used
 
 NMS = ["--nms", "--conf", "0.0001"]
 
@@ -406,3 +408,22 @@ def test_fixed_size_needs_square_batches(ckpt, tmp_path, synthetic_dir, capsys):
 def test_wrong_benchmarks(capsys, words, code, message):
     assert run(benchmark_main, words) == code
     assert message in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("device", "path", "backend", "refused"),
+    [
+        ("cuda", "m.pth", "openvino", True),
+        ("cuda:1", "m.onnx", None, True),
+        ("cuda", "m.pth", None, False),
+        ("cuda", "m.pth", "compile", False),
+        ("cpu", "m.onnx", None, False),
+        (None, "m.onnx", "onnxruntime", False),
+    ],
+)
+def test_a_device_that_the_backend_does_not_use_is_refused(device, path, backend, refused):
+    if not refused:
+        require_device_used(device, path, backend)
+        return
+    with pytest.raises(UsageError, match=f"'{device}' is for torch, and {path} runs in"):
+        require_device_used(device, path, backend)

@@ -14,5 +14,6 @@ from yolox.engine import progress
 def test_an_ap_that_is_undefined_is_said(monkeypatch, best_ap, said):
     monkeypatch.setattr(progress, "choice_words", lambda run: "on 3 images")
     with logged() as lines:
-        progress.log_end(SimpleNamespace(best_ap=best_ap, folder="out"), None)
+        progress.log_end(SimpleNamespace(best_ap=best_ap, folder="out"), 0.125, None)
     assert f"best AP {said}" in lines[-1]
+    assert "the last one 0.1250" in lines[-1]

@@ -50,7 +50,7 @@ def test_absurd_weights_are_refused(dense):
         ({"width": 40.0}, "parameters: .* .set YOLOX_MAX_PARAMETERS"),
         ({"depth": 1e9}, "depth 1000000000.0 is more than 64"),
         ({"depth": float("nan")}, "depth nan is not a number"),
-        ({"width": 1e-3}, "width 0.001, .* no channels|no detector"),
+        ({"width": 1e-3}, "width 0.001 leaves a stage without channels"),
         ({"channels": [10**9] * 3}, "x.pth: num_classes 3, depth"),
         ({"num_classes": 10**18}, "more than 1,000,000,000"),
         ({"num_classes": True}, "num_classes True is not a whole number"),

@@ -10,7 +10,13 @@ from yolox.benchmark.cases import BenchmarkSpec, Case, Model
 from yolox.benchmark.rounds import Row, order_of
 from yolox.benchmark.worker import Worker
 from yolox.compress.report import speed
-from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_checkpoints
+from yolox.compress.report.measure import (
+    MeasureSpec,
+    ReportRow,
+    _is_timed,
+    _note_side_branches,
+    measure_checkpoints,
+)
 from yolox.compress.report.page import _latency_rows, _tiles
 from yolox.compress.report.table import report_table
 from yolox.compress.stage import Artefact
@@ -133,3 +139,18 @@ def test_a_worker_that_dies_and_one_that_cannot_open(tmp_path):
         worker.time_ms(1)
     with pytest.raises(YoloxError):
         other.wait()
+
+
+def test_rows_of_the_same_shapes_are_timed_once_and_side_branches_named():
+    def row(name, made_from, params):
+        return ReportRow(name, None, None, params, params, float(params), 1, made_from)
+
+    rows = [row("dense", None, 9), row("masked", "dense", 9), row("pruned", "dense", 5)]
+    rows += [row("adapted", "pruned", 5), row("merged", "adapted", 5)]
+    by_name = {one.name: one for one in rows}
+    timed = [one.name for one in rows if _is_timed(one, by_name, rows[-1])]
+    assert timed == ["dense", "pruned", "merged"]
+    _note_side_branches(rows)
+    assert {one.name: one.note for one in rows if one.note} == {
+        "masked": "a side branch, merged was not made from it"
+    }
