@@ -38,6 +38,7 @@ class Exp(BaseExp):
         self.max_epoch, self.warmup_epochs, self.no_aug_epochs = 2, 1, 1
         self.eval_interval, self.print_interval = 1, 1
         self.basic_lr_per_img = 0.001
+        self.eval_report = False
 """
 
 

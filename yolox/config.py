@@ -127,6 +127,8 @@ class TrainSpec:
         (`yolox.models.transfer`); without it, such a checkpoint is an error.
     guard: take back what destroys a model (`yolox.engine.guard`): an AP below `guard_share` of
         the best, or a loss that is not finite. The start is evaluated first.
+    eval_report: the best checkpoint is evaluated once more at the end, for the pictures in the
+        folder `evaluation`.
     balance_filters: a fine-tune begins with filters of one norm (`yolox.models.balance`), which
         leaves the function as it is; for weights whose scales are not those of a training.
     bn_l1: weight of the sum of all |batch-norm scale| in the loss, which drives channels to zero
@@ -158,6 +160,7 @@ class TrainSpec:
     keep_latest: int = 2
     evaluate_first: bool = False
     partial_ckpt: bool = False
+    eval_report: bool = True
     guard: bool = False
     guard_share: float = 0.5
     patience: int = 0

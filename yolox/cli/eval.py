@@ -27,6 +27,7 @@ from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json, without_n
 from yolox.eval.intervals import SUBSETS, ap_interval
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.matches import match
+from yolox.eval.report.page import write_evaluation
 from yolox.eval.tables import class_table, interval_lines, latency_line, metrics_table, voc_table
 from yolox.eval.voc_ap import INTERPOLATIONS, voc_interval, voc_matches, voc_metrics
 from yolox.exp import BaseExp
@@ -66,6 +67,9 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--voc", action="store_true", help="AP by the Pascal VOC protocol, too (difficult ignored)"
+    )
+    parser.add_argument(
+        "--report", metavar="DIR", help="write pictures and evaluation.html to this folder"
     )
     parser.add_argument("--seed", type=seed, help="seed of torch")
     parser.add_argument("--json", dest="json_file", help="write the result to this file")
@@ -141,6 +145,8 @@ def _evaluate(args: Namespace, exp: BaseExp, opened: Opened) -> None:
             print(interval_lines(estimate, found.metrics.images))
         print(class_table(found.metrics))
     voc = _voc(args, ground_truth(dataset), found) if args.voc and not args.test else None
+    if args.report and not args.test:
+        write_evaluation(Path(args.report), exp.exp_name, dataset, found)
     where = f"{backend.name} {backend.precision}, {backend.device}"
     print(latency_line(found.latency_ms, batch, where))
     _write(args, exp, opened, found, {**(estimate.as_json() if estimate else {}), **(voc or {})})

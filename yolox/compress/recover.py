@@ -27,7 +27,7 @@ from yolox.values import check_value
 
 # Options of every recovery that the recipe does not set: a first epoch that ruins the model is
 # taken back and the rate lowered.
-ALWAYS = {"guard": True}
+ALWAYS = {"guard": True, "eval_report": False}
 
 # Options of an experiment that change no weight: names and places (contents are compared), what is
 # written when, and how many processes read the images.
@@ -45,6 +45,7 @@ WITHOUT_EFFECT = (
     "exp_name",
     "output_dir",
     "teacher",
+    "eval_report",
     "print_interval",
     "save_interval",
     "save_minutes",

@@ -15,6 +15,7 @@ from yolox.engine.restore import load_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
+from yolox.eval.report.page import write_evaluation
 from yolox.eval.tables import class_table, latency_line, metrics_table
 from yolox.families import Detector
 from yolox.models.fuse import fuse
@@ -58,11 +59,12 @@ def choice_words(run: Run) -> str:
 
 
 def report_best(run: Run) -> float | None:
-    """AP of the best checkpoint on the validation images, which had no part in choosing it.
+    """AP of the best checkpoint on the validation images, and pictures of it (`eval_report`).
 
-    None where no images were set aside for the choice.
+    None where those images chose it, as none were set aside for that.
     """
-    if run.select_dataset is None:
+    apart, pictured = run.select_dataset is not None, run.spec.eval_report and run.best_ap >= 0
+    if not (apart or pictured):
         return None
     path = best_path(run.folder)
     weights = dist.from_first(checkpoint.read(path)["model"] if dist.rank() == 0 else None)
@@ -70,14 +72,25 @@ def report_best(run: Run) -> float | None:
     model = copy.deepcopy(run.eval_model)
     load_state(model, weights, f"checkpoint {path}")
     found = _evaluate(run, model, run.eval_dataset)
-    if found is not None:
+    if found is not None and pictured:
+        _write_pictures(run, found)
+    if found is not None and apart:
         logger.info(
             "{} on {}, which did not choose it\n{}",
             path.name,
             run.eval_dataset.json_path,
             metrics_table(found.metrics),
         )
-    return dist.from_first(found.metrics.AP if found else 0.0)
+    ap: float = dist.from_first(found.metrics.AP if found else 0.0)
+    return ap if apart else None
+
+
+def _write_pictures(run: Run, found: Evaluation) -> None:
+    """Pictures of the best model; what goes wrong with them does not end a finished training."""
+    try:
+        write_evaluation(run.folder / "evaluation", run.exp.exp_name, run.eval_dataset, found)
+    except Exception as error:  # noqa: BLE001 - the training is done
+        logger.warning("no pictures of the evaluation: {!r}", error)
 
 
 def _evaluate(run: Run, model: Detector, dataset: DetectionDataset) -> Evaluation | None:

@@ -9,7 +9,7 @@ detections; and precision is averaged at 11 recalls (VOC 2007) or over all recal
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -92,26 +92,44 @@ def voc_matches(
     pixel: added to widths and heights for IoU. The devkit adds 1, as its corners are pixels that
     belong to the box; boxes here are edges, so nothing is added.
     """
+    found = class_detections(truth, results, pixel)
+    images = len(truth["images"])
+    counted = np.array([one.boxes for one in found]).reshape(len(found), images).T
+    names = tuple(one.name for one in found)
+    return assemble(names, np.ascontiguousarray(counted), [one.ranked for one in found])
+
+
+class ClassDetections(NamedTuple):
+    """Of one class: objects that count in each image [images], and detections by falling score."""
+
+    name: str
+    boxes: FloatArray
+    ranked: Ranked
+    scores: FloatArray
+
+
+def class_detections(
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], pixel: float = 0.0
+) -> list[ClassDetections]:
+    """The classes that have objects, in the order of their ids. Arguments: see `voc_matches`."""
     number = {image["id"]: position for position, image in enumerate(truth["images"])}
     objects: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in truth["annotations"]:
         objects[annotation["category_id"]].append(annotation)
-    found: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    detected: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
-        found[result["category_id"]].append(result)
+        detected[result["category_id"]].append(result)
     categories = sorted(truth["categories"], key=lambda category: category["id"])
-    names, columns, parts = [], [], []
-    for name, category in zip(
-        unique_names([c["name"] for c in categories]), categories, strict=True
-    ):
+    names = unique_names([category["name"] for category in categories])
+    found = []
+    for name, category in zip(names, categories, strict=True):
         one = _Objects(objects[category["id"]], number, pixel)
         boxes = np.bincount(one.image[~one.ignored], minlength=len(number)).astype(float)
         if boxes.any():
-            names.append(name)
-            columns.append(boxes)
-            parts.append(one.ranked(found[category["id"]], number))
-    counted = np.array(columns).reshape(len(names), len(number)).T
-    return assemble(tuple(names), np.ascontiguousarray(counted), parts)
+            own = detected[category["id"]]
+            scores = np.sort([result["score"] for result in own])[::-1].astype(float)
+            found.append(ClassDetections(name, boxes, one.ranked(own, number), scores))
+    return found
 
 
 class _Objects:
@@ -121,7 +139,7 @@ class _Objects:
         self, annotations: Sequence[Mapping[str, Any]], number: Mapping[Any, int], pixel: float
     ):
         self._pixel = pixel
-        self._boxes = _corners(annotations)
+        self._boxes = corners_of(annotations)
         self.image = np.array([number[a["image_id"]] for a in annotations], np.int64)
         self.ignored = np.array(
             [bool(a.get("difficult")) or bool(a.get("iscrowd")) for a in annotations], bool
@@ -134,14 +152,14 @@ class _Objects:
         """Detections by falling score; equal ones in their order."""
         scores = np.array([result["score"] for result in results], float)
         order = np.argsort(-scores, kind="stable")
-        boxes = _corners(results)[order]
+        boxes = corners_of(results)[order]
         image = np.array([number[result["image_id"]] for result in results], np.int64)[order]
         best, overlap = np.full(len(order), -1), np.zeros(len(order))
         for rank, (box, where) in enumerate(zip(boxes, image.tolist(), strict=True)):
             candidates = self._of_image.get(where)
             if candidates is not None:
-                ious = _ious(box, self._boxes[candidates], self._pixel)
-                best[rank], overlap[rank] = candidates[ious.argmax()], ious.max()
+                overlaps = ious(box, self._boxes[candidates], self._pixel)
+                best[rank], overlap[rank] = candidates[overlaps.argmax()], overlaps.max()
         hit = np.zeros((THRESHOLDS, len(order)), bool)
         ignored = np.zeros_like(hit)
         for threshold, least in enumerate(IOUS):
@@ -154,14 +172,14 @@ class _Objects:
         return Ranked(image, hit, ignored)
 
 
-def _corners(entries: Sequence[Mapping[str, Any]]) -> FloatArray:
+def corners_of(entries: Sequence[Mapping[str, Any]]) -> FloatArray:
     """x1, y1, x2, y2 of COCO boxes: [N, 4]."""
     boxes = np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
 
 
-def _ious(box: FloatArray, others: FloatArray, pixel: float) -> FloatArray:
+def ious(box: FloatArray, others: FloatArray, pixel: float) -> FloatArray:
     """Intersection over union of a box [4] with others [N, 4]; 0 where both have no area."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     inside = np.clip(high - low + pixel, 0, None).prod(axis=1)

@@ -1,0 +1,1 @@
+"""The pictures of an evaluation: confusion, precision and recall, the worst images."""
