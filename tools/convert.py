@@ -1,4 +1,4 @@
-"""Check a run against its records: `python tools/convert.py YOLOX_outputs/RUN`."""
+"""Convert annotations: `python tools/convert.py SRC --from yolo --to coco --out DIR`."""
 
 from yolox.cli.common import run
 from yolox.cli.convert import main

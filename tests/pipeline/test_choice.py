@@ -97,3 +97,14 @@ def test_the_plain_phase_says_where_it_begins(tiny_exp, capsys):
     line = "epoch 2 of 3: mosaic and mixup are off and the loss is in its last form"
     assert said.count(line) == 1
     assert "(official YOLOX begins one epoch earlier for the same option)" in said
+
+
+def test_pictures_are_made_at_the_end_and_their_failure_ends_nothing(tiny_exp, monkeypatch, capsys):
+    asked = {"max_epoch": 1, "eval_report": True}
+    _, result = run_training(tiny_exp, name="pictured", **asked)
+    assert (result.folder / "evaluation" / "evaluation.html").is_file()
+    assert result.report_ap is None  # the same images chose
+    monkeypatch.setattr(validation, "write_evaluation", lambda *args: 1 / 0)
+    _, result = run_training(tiny_exp, name="without", **asked)
+    assert result.best_ap >= 0
+    assert "no pictures of the evaluation: ZeroDivisionError" in capsys.readouterr().err

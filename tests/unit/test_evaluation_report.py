@@ -115,8 +115,5 @@ def test_the_page_needs_nothing_else(evaluated, tmp_path):
 
 def test_nothing_to_draw_is_said(evaluated, tmp_path):
     dataset, found_ones = evaluated
-    empty = [i for i in range(len(dataset)) if not len(dataset.targets(i)[0])][:1]
-    if not empty:
-        pytest.skip("every image has an object")
     with pytest.raises(DataError, match="no object to draw curves of"):
-        write_evaluation(tmp_path, "x", dataset.subset(empty), found_ones)
+        write_evaluation(tmp_path, "x", dataset.subset([]), found_ones)

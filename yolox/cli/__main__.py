@@ -20,6 +20,8 @@ COMMANDS = {
     "export": ("yolox.cli.export", "ONNX and OpenVINO files, INT8, compared with their source"),
     "benchmark": ("yolox.cli.benchmark", "latency, memory and size of models, side by side"),
     "run": ("yolox.cli.deploy", "the deployment run of a JSON configuration"),
+    "seeds": ("yolox.cli.seeds", "mean and interval of metrics over training runs"),
+    "download": ("yolox.cli.download", "data sets and weights of their publishers"),
     "convert": ("yolox.cli.convert", "annotations from one format to another"),
     "verify": ("yolox.cli.verify", "check a run's files and data against its records"),
     "doctor": ("yolox.cli.doctor", "report on a data set and draw its targets"),
