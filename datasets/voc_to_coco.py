@@ -14,8 +14,11 @@ from typing import Any
 from tabulate import tabulate
 
 from yolox.cli.common import run
+from yolox.data.formats import voc
+from yolox.data.formats.coco import as_coco
+from yolox.data.formats.pictures import Pictures
+from yolox.data.formats.record import without_difficult
 from yolox.data.problems import Problem
-from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import UsageError
 from yolox.files import whole_file, write_json
 
@@ -26,17 +29,21 @@ def main(argv: list[str] | None = None) -> int:
     """Convert the splits and print, for each class, how many objects went in and came out."""
     args = _parser().parse_args(argv)
     splits = dict(_pair(text) for text in args.splits)
-    counted = {split: voc_objects(args.voc, split) for split in splits}
+    counted = {split: voc.object_counts(voc.split_file(args.voc, split)) for split in splits}
     names = args.classes or sorted(set().union(*counted.values()))
+    pictures = Pictures(args.voc / "JPEGImages", args.allow_outside)
     for split, name in splits.items():
-        content, problems = voc_to_coco(args.voc, split, names, args.difficult, args.allow_outside)
+        found = voc.read(voc.split_file(args.voc, split), pictures, names)
+        if not args.difficult:
+            found = without_difficult(found)
+        content = as_coco(found)
         if args.copy:
             _copy_images(args.voc / "JPEGImages", args.out / name, content)
         json_file = args.out / "annotations" / f"instances_{name}.json"
         write_json(json_file, content)
         print(f"{split} -> {json_file}: {len(content['images'])} images")
         _print_classes(names, counted[split], content)
-        _print_problems(problems)
+        _print_problems(list(found.problems))
     return 0
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 
 from tests.fuzz import coco, images, voc
 from tests.fuzz.settings import fuzz_settings
+from tests.voc import voc_objects, voc_to_coco
 from yolox.data.dataset import DetectionDataset
 from yolox.data.doctor import examine, format_report, report_json
 from yolox.data.image import header_size, read_image
-from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import DataError
 from yolox.eval.coco_ap import coco_metrics, ground_truth
 from yolox.limits import limit

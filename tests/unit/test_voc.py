@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from tests.fuzz.voc import bomb
+from tests.voc import voc_objects, voc_to_coco
 from yolox.data.dataset import DetectionDataset
 from yolox.data.image import header_size, read_image
-from yolox.data.voc import voc_objects, voc_to_coco
 from yolox.errors import DataError
 from yolox.files import write_json
 
@@ -85,7 +85,7 @@ def test_given_class_order_is_kept(voc: VocTree) -> None:
 @pytest.mark.parametrize("name", ["Cat", "cats"])
 def test_unknown_class_names_file_and_nearest(voc: VocTree, name: str) -> None:
     voc.add("a", {**CAT, "name": name})
-    with pytest.raises(DataError, match=rf"a\.xml: unknown class '{name}'.* 'cat'"):
+    with pytest.raises(DataError, match=rf"a\.xml: object 1: unknown class '{name}'.* 'cat'"):
         voc_to_coco(voc.folder, "train", ["dog", "cat"])
 
 
@@ -119,8 +119,8 @@ def test_missing_and_broken_files_are_named(voc: VocTree) -> None:
     for text, message in (
         (whole[: len(whole) // 2], r"a\.xml: not valid XML"),
         (whole.replace("<xmax>30</xmax>", ""), r"a\.xml: object 1: bndbox"),
-        (whole.replace("30", "nan"), r"a\.xml: object 1: name 'cat', bndbox"),
-        (whole.replace("cat", " "), r"a\.xml: object 1: name ''"),
+        (whole.replace("30", "nan"), r"a\.xml: object 1: bndbox: .*'nan'"),
+        (whole.replace("cat", " "), r"a\.xml: object 1: '' at"),
     ):
         xml.write_text(text)
         with pytest.raises(DataError, match=message):
@@ -137,7 +137,7 @@ def test_missing_or_broken_image_is_named(voc: VocTree) -> None:
     with pytest.raises(DataError, match=r"a\.jpg: not a readable image"):
         voc_to_coco(voc.folder, "train", None)
     image.unlink()
-    with pytest.raises(DataError, match=r"a\.xml: no image .*a\.\*"):
+    with pytest.raises(DataError, match=r"a\.xml: no image .a. in .*JPEGImages"):
         voc_to_coco(voc.folder, "train", None)
 
 
@@ -208,11 +208,14 @@ def test_bccd(samples_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (bomb(), "not valid XML: .*amplification"),
+        (bomb(), "defines a document type or entities"),
         ('<?xml version="1.0" encoding="nothing"?><annotation/>', "not valid XML"),
         ('<?xml version="1.0" encoding="utf-7"?><annotation/>', "not valid XML"),
-        (OBJECT.format(name="cat", difficult=0, box=(1, 1, "1e9", 9)), "object 1: .*'1e9'"),
-        (OBJECT.format(name="", difficult=0, box=(1, 1, 2, 9)), "object 1: name ''"),
+        (
+            OBJECT.format(name="cat", difficult=0, box=(1, 1, "1e9", 9)),
+            "object 1: 'cat' at .*1000000000.0",
+        ),
+        (OBJECT.format(name="", difficult=0, box=(1, 1, 2, 9)), "object 1: '' at"),
     ],
 )
 def test_xml_that_cannot_be_used(voc: VocTree, content: str, said: str) -> None:
@@ -242,7 +245,7 @@ def test_names_in_a_list_are_no_paths(voc: VocTree, stem: str) -> None:
 def test_a_list_that_is_no_text(voc: VocTree) -> None:
     voc.add("a")
     (voc.folder / "ImageSets/Main/train.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"train\.txt: cannot be read"):
+    with pytest.raises(DataError, match=r"train\.txt: not UTF-8"):
         voc_objects(voc.folder, "train")
 
 
@@ -251,7 +254,7 @@ def test_links_to_images_outside_are_refused(voc: VocTree, tmp_path: Path) -> No
     image = voc.folder / "JPEGImages" / "a.jpg"
     image.rename(tmp_path / "a.jpg")
     image.symlink_to(tmp_path / "a.jpg")
-    with pytest.raises(DataError, match=r"1 images are links .*allow-outside.*a\.jpg"):
+    with pytest.raises(DataError, match=r"a\.jpg is a link to a file outside .*allow-outside"):
         voc_to_coco(voc.folder, "train", None)
     content, _ = voc_to_coco(voc.folder, "train", None, allow_outside=True)
     assert len(content["images"]) == 1

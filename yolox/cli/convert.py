@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--name", default="train2017", help="of the split that is written")
     parser.add_argument("--classes", nargs="+", help="in their order (default: SRC's)")
+    parser.add_argument("--allow-outside", action="store_true", help="follow links out of --images")
     parser.add_argument("--no-copy", action="store_true", help="annotations only, no images")
     args = parser.parse(argv)
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
@@ -42,9 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     if Path(args.name).name != args.name or args.name.startswith("."):
         raise UsageError(f"--name: {args.name!r} is no name of a folder")
     source, target = FORMATS[args.source_format], FORMATS[args.target_format]
-    images = Pictures(args.images) if args.images is not None else None
+    images = Pictures(args.images, args.allow_outside) if args.images is not None else None
     if images is None and args.source_format == "coco":
-        images = Pictures(_images_of_coco(Path(args.source)))
+        images = Pictures(_images_of_coco(Path(args.source)), args.allow_outside)
     found = source.read(Path(args.source), images, args.classes)
     for line in summary(list(found.problems)):
         logger.warning("{}", line)

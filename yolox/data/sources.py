@@ -16,6 +16,7 @@ from typing import Any
 from yolox.data.annotations import load_json
 from yolox.data.formats import voc, yolo
 from yolox.data.formats.coco import as_coco
+from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedSet
 from yolox.data.problems import Problem
 from yolox.files import file_hash, text_hash
@@ -42,8 +43,9 @@ class Source:
             return load_json(self.path), []
         if self.format == "voc":
             # The classes of all annotations in the folder, so that its splits agree.
-            names = voc.class_names(self.path.parent.parent.parent / "Annotations")
-            found = voc.read(self.path, None, names)
+            root = self.path.parent.parent.parent  # links are looked at by the data set
+            pictures = Pictures(root / "JPEGImages", allow_outside=True)
+            found = voc.read(self.path, pictures, voc.class_names(root / "Annotations"))
         else:
             found = yolo.read(Path(f"{self.path}#{self.split}"), None, None)
         left_out = [problem for problem in found.problems if problem.kind == "zero_size"]

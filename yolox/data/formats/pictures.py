@@ -1,5 +1,6 @@
 """The image files that annotations speak of."""
 
+import os
 from pathlib import Path
 
 from yolox.data.folder import SUFFIXES
@@ -8,9 +9,14 @@ from yolox.errors import DataError
 
 
 class Pictures:
-    """Images in a folder and below it, by file name or by stem. Raises DataError without any."""
+    """Images in a folder and below it, by file name or by stem.
 
-    def __init__(self, folder: Path):
+    allow_outside: whether images may be links to files outside of the folder. Raises DataError
+    where the folder is absent.
+    """
+
+    def __init__(self, folder: Path, allow_outside: bool = False):
+        self._allow_outside = allow_outside
         if not folder.is_dir():
             raise DataError(f"images {folder}: no such folder (name it with --images)")
         self._folder = folder
@@ -27,6 +33,16 @@ class Pictures:
         where: what speaks of it, for messages. Raises DataError where it is absent, or not the only
         one of its name.
         """
+        found = self._found(name, where)
+        real, root = os.path.realpath(found), os.path.realpath(self._folder)
+        if not self._allow_outside and not Path(real).is_relative_to(root):
+            raise DataError(
+                f"{where}: {found} is a link to a file outside {self._folder} (--allow-outside "
+                "reads it)"
+            )
+        return found
+
+    def _found(self, name: str, where: str) -> Path:
         inside = self._folder / name
         if inside.suffix.lower() in SUFFIXES and ".." not in inside.parts and inside.is_file():
             return inside

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -58,6 +58,15 @@ class AnnotatedSet:
         return Counter(
             self.class_names[found.label] for image in self.images for found in image.objects
         )
+
+
+def without_difficult(found: AnnotatedSet) -> AnnotatedSet:
+    """The same without the objects that are difficult."""
+    images = tuple(
+        replace(image, objects=tuple(item for item in image.objects if not item.difficult))
+        for image in found.images
+    )
+    return replace(found, images=images)
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,7 @@ class Collector:
                 label = label_of.get(found.name)
                 if label is None:
                     raise DataError(f"{found.where}: {unknown_class(found.name, names)}")
-                problem = box_problem(found.corners, size_wh, found.where, path)
+                problem = box_problem(found.corners, size_wh, found.where)
                 problems += [problem] if problem is not None else []
                 if problem is None or problem.kind != "zero_size":
                     kept.append(AnnotatedObject(label, found.corners, found.difficult, found.crowd))
@@ -132,10 +141,11 @@ def unknown_class(name: str, known: Sequence[str]) -> str:
     return f"unknown class {shown(name)}{hint}"
 
 
-def box_problem(
-    corners: Corners, size_wh: tuple[int, int], where: str, path: Path
-) -> Problem | None:
-    """What is wrong with a box in an image of this width and height (pixels), if anything."""
+def box_problem(corners: Corners, size_wh: tuple[int, int], where: str) -> Problem | None:
+    """What is wrong with a box in an image of this width and height (pixels), if anything.
+
+    where: the annotation file, a colon, and the place in it.
+    """
     x1, y1, x2, y2 = corners
     width, height = size_wh
     if x2 <= x1 or y2 <= y1:
@@ -146,4 +156,5 @@ def box_problem(
         kind = "partly_outside"
     else:
         return None
-    return Problem(kind, None, path.name, f"{where}: {list(corners)} in {width} x {height}")
+    file, _, place = where.rpartition(": ")
+    return Problem(kind, place, Path(file).name, f"{list(corners)} in {width} x {height}")

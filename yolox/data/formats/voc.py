@@ -1,5 +1,6 @@
 """Pascal VOC: an XML file per image, in the devkit's folders or in one flat folder."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from yolox.data.formats.pictures import Pictures, size_of
 from yolox.data.formats.record import AnnotatedImage, AnnotatedSet, Collector, NamedObject
 from yolox.errors import DataError
 from yolox.files import write_text
+from yolox.values import shown
 
+_NAME = re.compile(r"[^/\\\x00]+")  # a file in a folder, not a path
 KEYS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -36,28 +39,45 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     return collector.result()
 
 
-def class_names(folder: Path) -> list[str]:
-    """The classes of all XML files of a folder, sorted. Raises DataError."""
-    names = {
+def class_names(source: Path) -> list[str]:
+    """The classes of a folder or of the list of a split, sorted. Raises DataError."""
+    return sorted(object_counts(source))
+
+
+def object_counts(source: Path) -> Counter[str]:
+    """Objects of each class in the XML files, before any is left out. Raises DataError."""
+    return Counter(
         (node.findtext("name") or "").strip()
-        for path in listed(folder, ".xml")
+        for path in _files(source)
         for node in read_xml(path).iter("object")
-    }
-    return sorted(names)
+    )
+
+
+def split_file(voc_dir: Path, split: str) -> Path:
+    """The list of a split. Raises DataError naming those that there are."""
+    folder = voc_dir / "ImageSets" / "Main"
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
+        raise DataError(f"{path} does not exist; splits there: {known}")
+    return path
 
 
 def _files(source: Path) -> list[Path]:
     """The XML files, in order. Raises DataError."""
-    if source.suffix == ".txt":  # ROOT/ImageSets/Main/SPLIT.txt
-        folder = source.parent.parent.parent / "Annotations"
-        stems = [line.split()[0] for line in read_text(source).splitlines() if line.strip()]
-        twice = [stem for stem, count in Counter(stems).items() if count > 1]
-        if not stems or twice:
-            reason = f"image {twice[0]} stands twice" if twice else "lists no image"
-            raise DataError(f"{source}: {reason}")
-        return [folder / f"{stem}.xml" for stem in stems]
-    nested = source / "Annotations"
-    return listed(nested if nested.is_dir() else source, ".xml")
+    if source.suffix != ".txt":
+        nested = source / "Annotations"
+        return listed(nested if nested.is_dir() else source, ".xml")
+    stems = [line.split()[0] for line in read_text(source).splitlines() if line.strip()]
+    for stem in stems:
+        if not _NAME.fullmatch(stem):
+            raise DataError(f"{source}: {shown(stem)} is no name of an image in JPEGImages")
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if not stems or twice:
+        reason = f"image {twice[0]} stands twice" if twice else "lists no image"
+        raise DataError(f"{source}: {reason}")
+    folder = source.parent.parent.parent / "Annotations"  # of ROOT/ImageSets/Main/SPLIT.txt
+    return [folder / f"{stem}.xml" for stem in stems]
 
 
 def _object(node: Element, where: str) -> NamedObject:
