@@ -9,7 +9,14 @@ from yolox.exp import get_exp
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-MADE = ("YOLOX_outputs", "datasets/mine", "datasets/demo", "datasets/VOCdevkit", "datasets/NAME", "weights/yolox")
+MADE = (
+    "YOLOX_outputs",
+    "datasets/mine",
+    "datasets/demo",
+    "datasets/VOCdevkit",
+    "datasets/NAME",
+    "weights/yolox",
+)
 FOLDERS = (
     "benchmarks",
     "compress",

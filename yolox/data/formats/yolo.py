@@ -93,7 +93,10 @@ def _split_folder(path: Path, content: dict[str, Any], split: str) -> Path:
     """The label folder of a split: images/... is labels/... Raises DataError."""
     images = content.get(split)
     if not isinstance(images, str):
-        raise DataError(f"{path}: {split} {shown(images)} is no folder")
+        known = ", ".join(
+            key for key in ("train", "val", "test") if isinstance(content.get(key), str)
+        )
+        raise DataError(f"{path}: {split} {shown(images)} is no folder (splits there: {known})")
     root = path.parent / str(content.get("path") or ".")
     for base in (root, path.parent):
         folder = base / images
