@@ -104,7 +104,7 @@ def test_pictures_are_made_at_the_end_and_their_failure_ends_nothing(tiny_exp, m
     _, result = run_training(tiny_exp, name="pictured", **asked)
     assert (result.folder / "evaluation" / "evaluation.html").is_file()
     assert result.report_ap is None  # the same images chose
-    monkeypatch.setattr(validation, "write_evaluation", lambda *args: 1 / 0)
+    monkeypatch.setattr("yolox.eval.report.page.write_evaluation", lambda *args: 1 / 0)
     _, result = run_training(tiny_exp, name="without", **asked)
     assert result.best_ap >= 0
     assert "no pictures of the evaluation: ZeroDivisionError" in capsys.readouterr().err

@@ -27,7 +27,6 @@ from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json, without_n
 from yolox.eval.intervals import SUBSETS, ap_interval
 from yolox.eval.latency import latency_ms, random_images
 from yolox.eval.matches import match
-from yolox.eval.report.page import write_evaluation
 from yolox.eval.tables import class_table, interval_lines, latency_line, metrics_table, voc_table
 from yolox.eval.voc_ap import INTERPOLATIONS, voc_interval, voc_matches, voc_metrics
 from yolox.exp import BaseExp
@@ -146,6 +145,8 @@ def _evaluate(args: Namespace, exp: BaseExp, opened: Opened) -> None:
         print(class_table(found.metrics))
     voc = _voc(args, ground_truth(dataset), found) if args.voc and not args.test else None
     if args.report and not args.test:
+        from yolox.eval.report.page import write_evaluation  # noqa: PLC0415 - matplotlib is slow
+
         write_evaluation(Path(args.report), exp.exp_name, dataset, found)
     where = f"{backend.name} {backend.precision}, {backend.device}"
     print(latency_line(found.latency_ms, batch, where))

@@ -32,7 +32,7 @@ from yolox.compress.workspace import Workspace
 from yolox.engine.masks import apply_masks, within
 from yolox.errors import ModelError
 from yolox.families.base import Distance
-from yolox.models.channels import CONVOLUTIONS
+from yolox.models.channels import is_convolution
 from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
@@ -48,7 +48,7 @@ def maskable_weights(model: Network, exclude: Sequence[str] | None = None) -> di
     weights = {
         f"{name}.weight": layer.get_parameter("weight").detach().cpu()
         for name, layer in model.named_modules()
-        if isinstance(layer, CONVOLUTIONS)
+        if is_convolution(layer)
     }
     found = {
         name: weight

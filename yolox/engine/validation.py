@@ -15,7 +15,6 @@ from yolox.engine.restore import load_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
-from yolox.eval.report.page import write_evaluation
 from yolox.eval.tables import class_table, latency_line, metrics_table
 from yolox.families import Detector
 from yolox.models.fuse import fuse
@@ -88,6 +87,8 @@ def report_best(run: Run) -> float | None:
 def _write_pictures(run: Run, found: Evaluation) -> None:
     """Pictures of the best model; what goes wrong with them does not end a finished training."""
     try:
+        from yolox.eval.report.page import write_evaluation  # noqa: PLC0415 - matplotlib is slow
+
         write_evaluation(run.folder / "evaluation", run.exp.exp_name, run.eval_dataset, found)
     except Exception as error:  # noqa: BLE001 - the training is done
         logger.warning("no pictures of the evaluation: {!r}", error)

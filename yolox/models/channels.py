@@ -5,13 +5,13 @@ Indices are those of the dense model, however often it was pruned.
 """
 
 import copy
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import DeformConv2d
 
 from yolox.errors import ModelError
 
@@ -21,7 +21,16 @@ Channels = Mapping[str, Mapping[str, Sequence[int]]]
 
 Model = TypeVar("Model", bound=nn.Module)
 
-CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, DeformConv2d)
+
+def is_convolution(layer: nn.Module) -> bool:
+    """Whether a layer is a convolution: plain, transposed or deformable."""
+    return isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) or _is_deformable(layer)
+
+
+def _is_deformable(layer: nn.Module) -> bool:
+    """Torchvision takes a second to import: who has such a layer has imported it."""
+    ops = sys.modules.get("torchvision.ops")
+    return ops is not None and isinstance(layer, ops.DeformConv2d)
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -29,11 +38,10 @@ def is_depthwise(layer: nn.Module) -> bool:
 
     There may be several outputs of each input: as many for each, side by side.
     """
-    return (
-        isinstance(layer, nn.Conv2d | DeformConv2d)
-        and layer.groups == layer.in_channels
-        and layer.groups > 1
-    )
+    if not (isinstance(layer, nn.Conv2d) or _is_deformable(layer)):
+        return False
+    conv: Any = layer
+    return bool(conv.groups == conv.in_channels > 1)
 
 
 def per_output(conv: Any, values: Tensor) -> Tensor:
@@ -118,7 +126,7 @@ def _tensors(layer: nn.Module, name: str) -> dict[str, tuple[str | None, ...]]:
     if isinstance(layer, nn.BatchNorm2d):
         keys = ("weight", "bias", "running_mean", "running_var")
         return {key: ("out",) for key in keys if getattr(layer, key) is not None}
-    if not isinstance(layer, CONVOLUTIONS):
+    if not is_convolution(layer):
         raise ModelError(f"channels: {name} is a {type(layer).__name__}, which cannot be cut")
     if is_depthwise(layer):
         found: dict[str, tuple[str | None, ...]] = {"weight": ("out", None)}

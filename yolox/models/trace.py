@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolox.errors import ModelError
-from yolox.models.channels import CONVOLUTIONS, is_depthwise
+from yolox.models.channels import is_convolution, is_depthwise
 from yolox.models.graph import Labels, Layer, Trace
 from yolox.models.network import Network
 
@@ -97,7 +97,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names = {
             id(module.weight): name
             for name, module in model.named_modules()
-            if isinstance(module, (*CONVOLUTIONS, nn.BatchNorm2d))
+            if isinstance(module, nn.BatchNorm2d) or is_convolution(module)
         }
         self._modules = dict(model.named_modules())
         self._module_calls: Counter[str] = Counter()

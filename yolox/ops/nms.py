@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
 
 from yolox.config import EvalSpec
 from yolox.ops.boxes import cxcywh_to_xyxy
@@ -90,6 +89,8 @@ def _clear_enough(decoded: Tensor, rows: Tensor, spec: EvalSpec) -> Tensor:
 
 
 def _hard_nms(rows: Tensor, scores: Tensor, spec: EvalSpec) -> Tensor:
+    from torchvision.ops import batched_nms, nms  # noqa: PLC0415 - it takes a second
+
     if spec.class_agnostic:
         kept: Tensor = nms(rows[:, :4], scores, spec.nms)
     else:
