@@ -4,9 +4,10 @@ COCO's weights, and compressed: one table per data set.
     python benchmarks/voc_nano.py --data datasets/bccd --classes 3 --weights yolox_nano.pth \
         --out YOLOX_outputs/voc_nano_bccd --seeds 0 1
 
-Every row is a run of `tools/train.py`, `tools/eval.py` or `compress/prune.py`; rows that are there
-already are not measured again. --data is a folder with COCO annotations or in any other layout that
-training reads; its splits are named by trailing KEY VALUE options.
+Every row is a run of `tools/train.py` and `tools/eval.py`; with --compress also one of
+`compress/prune.py`, and of `tools/eval.py` on its result in three runtimes. What is there already
+is not measured again. --data is a folder in any layout that training reads; its splits are named by
+trailing KEY VALUE options. --latency measures the dense models side by side (on an idle machine).
 """
 
 import argparse
@@ -16,10 +17,13 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
+
+from yolox.engine.checkpoint import weights_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("baseline", "dwconv", "mdconv", "fpn-dark2", "final", "ghost")
@@ -38,6 +42,14 @@ TRAINING = {
     "data_num_workers": 1,
     "save_history_ckpt": False,
 }
+
+RECIPE = """
+prune: {params: 0.6, macs: 0.6, images: 64}
+adapt: {images: 128}
+recover: {teacher: dense, max_epoch: 4, warmup_epochs: 1, no_aug_epochs: 1, eval_interval: 4,
+  ema_decay: 0.99, ema_warmup: 50.0, partial_ckpt: false}
+"""
+RUNTIMES = ("torch", "onnxruntime", "openvino")
 
 
 class Bench:
@@ -78,9 +90,41 @@ class Bench:
         ckpt = self.train(variant, start, seed)
         path = self.out / f"{ckpt.parent.name}.eval.json"
         if not path.is_file():
-            self._run("tools/eval.py", "-c", str(ckpt), "-b", BATCH, "--json", str(path))
+            words = ["--voc", "--interval", "--json", str(path)]
+            self._run("tools/eval.py", "-c", str(ckpt), "-b", BATCH, *words)
         trained = json.loads((self.out / f"{ckpt.parent.name}.train.json").read_text())
-        return {**trained, **json.loads(path.read_text())}
+        return {**trained, **json.loads(path.read_text()), "bytes": weights_bytes(ckpt)}
+
+    def compressed(self, variant: str, start: str, seed: int) -> dict[str, Any]:
+        """What a compression left of a run's model: size, and AP in each runtime."""
+        ckpt = self.train(variant, start, seed)
+        out = self.out / f"{ckpt.parent.name}.sparse"
+        recipe = self.out / "compress.yaml"
+        recipe.write_text(RECIPE)
+        merged = out / "merged.pth"
+        if not merged.is_file():
+            words = ["--recipe", str(recipe), "--out", str(out), "-b", BATCH, "--until", "merge"]
+            self._run("compress/prune.py", "--ckpt", str(ckpt), *words)
+        found: dict[str, Any] = {"bytes": weights_bytes(merged), "APs": {}}
+        for name in RUNTIMES:
+            path = out / f"{name}.json"
+            if not path.is_file():
+                words = ["-c", str(merged), "--backend", name, "-b", BATCH, "--json", str(path)]
+                self._run("tools/eval.py", *words)
+            content = json.loads(path.read_text())
+            found["APs"][name] = content["AP"]
+            found |= {key: content[key] for key in ("params", "gflops") if name == "torch"}
+        return found
+
+    def latency(self, variants: Sequence[str]) -> str:
+        """The table of `tools/benchmark.py` for the dense models of the first seed."""
+        paths = [str(self.train(variant, "coco", 0)) for variant in variants]
+        path = self.out / "latency.txt"
+        with path.open("w") as file:
+            command = [sys.executable, str(ROOT / "tools/benchmark.py"), *paths]
+            command += ["--backend", *RUNTIMES, "-b", "1"]
+            subprocess.run(command, check=True, stdout=file, stderr=subprocess.DEVNULL)
+        return path.read_text()
 
     def _run(self, script: str, *words: str) -> float:
         """Run a command; returns the seconds of processor time."""
@@ -94,23 +138,56 @@ class Bench:
 
 def table(rows: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     """Means over seeds, with the AP of each."""
+
+    def mean(found: list[dict[str, Any]], *keys: str) -> float:
+        values = []
+        for row in found:
+            for key in keys:
+                row = row[key]
+            values.append(row)
+        return statistics.mean(values)
+
     lines = []
     for (variant, start), found in rows.items():
-        aps = [row["AP"] for row in found]
+        low, high = found[0]["AP_interval"]
         lines.append(
             [
                 variant,
                 start,
-                statistics.mean(aps),
-                " ".join(f"{ap:.4f}" for ap in aps),
-                statistics.mean(row["AP50"] for row in found),
+                mean(found, "AP"),
+                " ".join(f"{row['AP']:.4f}" for row in found),
+                f"{low:.3f}-{high:.3f}",
+                mean(found, "AP50"),
+                mean(found, "voc_11", "AP"),
                 found[0]["params"] / 1e6,
                 found[0]["gflops"],
-                statistics.mean(row["cpu_seconds"] for row in found),
+                found[0]["bytes"] / 1e6,
+                round(mean(found, "cpu_seconds")),
             ]
         )
-    heads = ["variant", "start", "AP", "of each seed", "AP50", "params M", "GFLOPs", "CPU s"]
+    heads = ["variant", "start", "AP", "of each seed", "95 % of the first", "AP50", "VOC AP (11)"]
+    heads += ["params M", "GFLOPs", "file MB", "CPU s"]
     return tabulate(lines, headers=heads, tablefmt="github", floatfmt=".4f")
+
+
+def compressed_table(rows: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Dense and compressed models of the first seed, by variant."""
+    lines = [
+        [
+            variant,
+            dense["AP"],
+            *(small["APs"][name] for name in RUNTIMES),
+            f"{small['params'] / dense['params']:.2f}",
+            f"{small['gflops'] / dense['gflops']:.2f}",
+            f"{small['bytes'] / dense['bytes']:.2f}",
+        ]
+        for variant, (dense, small) in rows.items()
+    ]
+    heads = ["variant", "dense AP", *(f"compressed, {name}" for name in RUNTIMES)]
+    heads += ["parameters", "FLOPs", "file"]
+    return tabulate(
+        lines, headers=heads, tablefmt="github", floatfmt=".4f", disable_numparse=[5, 6, 7]
+    )
 
 
 def main() -> None:
@@ -124,15 +201,26 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     parser.add_argument("--starts", nargs="+", default=STARTS, choices=STARTS)
     parser.add_argument("--epochs", type=float, default=1.0, help="times those of BCCD")
+    parser.add_argument("--compress", action="store_true")
+    parser.add_argument("--latency", action="store_true")
     parser.add_argument("options", nargs="*", help="KEY VALUE options of the experiment")
-    bench = Bench(parser.parse_args())
     args = parser.parse_args()
+    bench = Bench(args)
     rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for seed in args.seeds:
         for start in args.starts:
             for variant in args.variants:
                 rows[variant, start].append(bench.row(variant, start, seed))
                 print(table(rows), flush=True)
+    if args.compress:
+        seed = args.seeds[0]
+        small = {
+            variant: (bench.row(variant, "coco", seed), bench.compressed(variant, "coco", seed))
+            for variant in args.variants
+        }
+        print(compressed_table(small), flush=True)
+    if args.latency:
+        print(bench.latency(args.variants))
 
 
 if __name__ == "__main__":

@@ -316,6 +316,39 @@ def test_one_image_annotated_twice_is_an_error(images, tmp_path):
         FORMATS["labelme"].read(tmp_path, Pictures(images), None)
 
 
+def yolo_folder(images, root, train):
+    """A data set as Ultralytics lays it out; the second image has no label file."""
+    (root / "train" / "labels").mkdir(parents=True)
+    (root / "train" / "labels" / "000.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    (root / "train" / "images").mkdir()
+    for name in ("000.jpg", "001.jpg"):
+        shutil.copy(images / name, root / "train" / "images")
+    (root / "data.yaml").write_text(f"train: {train}\nnc: 3\nnames: [cat, dog, a b]\n")
+    return root
+
+
+@pytest.mark.parametrize("train", ["train/images", "../train/images"])
+def test_images_without_labels_are_backgrounds(images, tmp_path, train):
+    found = DetectionDataset(yolo_folder(images, tmp_path / "x", train), "train", "")
+    assert [path.name for path in found.paths] == ["000.jpg", "001.jpg"]
+    assert [len(found.targets(number)[0]) for number in (0, 1)] == [1, 0]
+
+
+def test_a_split_that_is_not_there(images, tmp_path):
+    folder = yolo_folder(images, tmp_path / "x", "train/images")
+    with pytest.raises(
+        DataError, match=r"data\.yaml: val None is no folder \(splits there: train\)"
+    ):
+        DetectionDataset(folder, "val", "")
+
+
+def test_folders_of_other_systems_in_names(images, tmp_path):
+    content = {**LABELME, "imagePath": "..\\images\\000.jpg"}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (found,) = FORMATS["labelme"].read(tmp_path, Pictures(images), None).images
+    assert found.path.name == "000.jpg"
+
+
 # the command, and what training reads
 
 

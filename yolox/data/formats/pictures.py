@@ -1,6 +1,7 @@
 """The image files that annotations speak of."""
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
 from yolox.data.folder import SUFFIXES
@@ -33,7 +34,7 @@ class Pictures:
         where: what speaks of it, for messages. Raises DataError where it is absent, or not the only
         one of its name.
         """
-        found = self._found(name, where)
+        found = self._found(name.replace("\\", "/"), where)
         real, root = os.path.realpath(found), os.path.realpath(self._folder)
         if not self._allow_outside and not Path(real).is_relative_to(root):
             raise DataError(
@@ -41,6 +42,10 @@ class Pictures:
                 "reads it)"
             )
         return found
+
+    def others(self, stems: Set[str]) -> list[Path]:
+        """The images that have none of these stems, in order."""
+        return [path for stem, paths in self._stems.items() if stem not in stems for path in paths]
 
     def _found(self, name: str, where: str) -> Path:
         inside = self._folder / name

@@ -4,6 +4,7 @@ The classes stand in Ultralytics' `data.yaml`, in darknet's `obj.names` (named b
 a `classes.txt` beside the label files.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ LISTS = ("classes", "obj", "labels", "train", "val", "valid", "test", "train2017
 def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None) -> AnnotatedSet:
     """`data.yaml#SPLIT`, `obj.data`, or a folder of label files (or with `labels` in it).
 
-    An image without a label file has no objects. Raises DataError.
+    An image of the label files' own image folder that has none has no objects; of other `pictures`,
+    only those with a label file belong to the data set. Raises DataError.
     """
     folder, names = _described(source, classes)
     files = listed(folder, ".txt", lambda path: path.stem not in LISTS)
@@ -40,6 +42,10 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
             if line.strip()
         ]
         collector.add(picture, size_wh, objects, str(path))
+    if pictures is None:
+        labelled = {path.stem for path in files}
+        for picture in images.others(labelled):
+            collector.add(picture, size_of(picture), [], str(picture))
     return collector.result()
 
 
@@ -98,9 +104,10 @@ def _split_folder(path: Path, content: dict[str, Any], split: str) -> Path:
         )
         raise DataError(f"{path}: {split} {shown(images)} is no folder (splits there: {known})")
     root = path.parent / str(content.get("path") or ".")
-    for base in (root, path.parent):
-        folder = base / images
-        parts = [("labels" if part == "images" else part) for part in Path(images).parts]
+    plain = re.sub(r"^(\.\./)+", "", images)  # as some exports name folders beside the file
+    for base, inside in ((root, images), (path.parent, images), (path.parent, plain)):
+        folder = base / inside
+        parts = [("labels" if part == "images" else part) for part in Path(inside).parts]
         labels = base.joinpath(*parts)
         if folder.is_dir() and labels.is_dir():
             return labels
