@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from yolox.data.dataset import DetectionDataset
 from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedImage, AnnotatedObject, AnnotatedSet
 from yolox.data.formats.table import FORMATS
-from yolox.data.formats.tfrecord import make_example, parse_example, records, write_records
+from yolox.data.formats.tf_records import make_example, parse_example, records, write_records
 from yolox.errors import DataError
 
 WRITABLE = [name for name, one in FORMATS.items() if one.write is not None]
@@ -195,6 +196,18 @@ def test_numbers_of_every_kind_survive_a_record(tmp_path):
     assert parse_example(data) == features
 
 
+def test_label_maps_hold_any_name(images, tmp_path):
+    names = ("item {", 'a "b"', "it's: 5, id: 9")
+    found = a_set(images, AnnotatedObject(2, (1.0, 2.0, 31.0, 22.0)))
+    FORMATS["tfrecord"].write(replace(found, class_names=names), tmp_path, "x")
+    again = FORMATS["tfrecord"].read(tmp_path / "x.tfrecord", Pictures(images), None)
+    assert again.class_names == names
+    assert [item.label for item in again.images[0].objects] == [2]
+    (tmp_path / "label_map.pbtxt").write_text("item { name: 'cat' }")
+    with pytest.raises(DataError, match="item 1 has no id and name"):
+        FORMATS["tfrecord"].read(tmp_path / "x.tfrecord", Pictures(images), None)
+
+
 # bad input
 
 DOG = "<object><name>dog</name><bndbox>{}</bndbox></object>"
@@ -293,7 +306,7 @@ def test_damaged_records_are_named_by_their_number(images, tmp_path, damage, sai
 
 
 def test_a_length_that_lies_is_refused_before_it_is_read(images, tmp_path):
-    from yolox.data.formats.tfrecord import checksum
+    from yolox.data.formats.tf_records import checksum
 
     head = struct.pack("<Q", 2**40)
     (tmp_path / "x").write_bytes(head + struct.pack("<I", checksum(head)))
