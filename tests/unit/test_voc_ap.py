@@ -5,6 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from yolox.data.formats.coco import as_coco
+from yolox.data.formats.pictures import Pictures
+from yolox.data.formats.table import FORMATS
 from yolox.eval.coco_ap import coco_metrics
 from yolox.eval.matches import class_ap, match
 from yolox.eval.voc_ap import IOUS, voc_interval, voc_matches, voc_metrics
@@ -180,3 +183,29 @@ def test_cocos_own_ap_stays_what_it_was():
     matches = match(truth, results)
     ours = class_ap(matches, np.ones((1, matches.images)))
     assert float(ours.mean()) == pytest.approx(coco_metrics(truth, results).AP, abs=1e-12)
+
+
+@pytest.mark.samples
+def test_real_detections_as_another_program_counts_them(samples_dir):
+    """AP50 of the package mean-average-precision (2024.1.5.0), with exact recalls."""
+    root = samples_dir / "voc100"
+    source = root / "gts" / "coco_format_v1" / "instances_default.json"
+    truth = as_coco(FORMATS["coco"].read(source, Pictures(root / "images"), None))
+    image_of = {image["file_name"].removesuffix(".jpg"): image["id"] for image in truth["images"]}
+    names = sorted(category["name"] for category in truth["categories"])
+    category_of = {c["name"]: c["id"] for c in truth["categories"]}
+    results = []
+    for path in (root / "dets" / "abs_xyx2y2").iterdir():
+        for line in path.read_text().splitlines():
+            label, score, x1, y1, x2, y2 = map(float, line.split())
+            results.append(
+                {
+                    "image_id": image_of[path.stem],
+                    "category_id": category_of[names[int(label)]],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": score,
+                }
+            )
+    matches = voc_matches(truth, results)
+    assert pytest.approx(0.6041265, abs=1e-7) == voc_metrics(matches, "11").AP50
+    assert pytest.approx(0.6109129, abs=1e-7) == voc_metrics(matches, "all").AP50
