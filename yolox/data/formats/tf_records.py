@@ -10,25 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox.errors import DataError, UsageError
+from yolox.data.formats.crc32c import masked_crc32c
+from yolox.errors import DataError
 from yolox.files import open_regular, whole_file
 
-MASK_DELTA = 0xA282EAD8
 LARGEST_RECORD = 2**30  # bytes
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 KINDS = {1: "bytes", 2: "floats", 3: "integers"}  # of a feature's list
 
 Features = dict[str, list[Any]]
-
-
-def checksum(data: bytes) -> int:
-    """Masked crc32c. Raises UsageError where the package is not installed."""
-    try:
-        from crc32c import crc32c  # noqa: PLC0415 - an extra: imported where it is used
-    except ImportError as error:
-        raise UsageError("TFRecord files need crc32c: pip install -e '.[tfrecord]'") from error
-    crc = crc32c(data)
-    return (((crc >> 15) | (crc << 17)) + MASK_DELTA) & 0xFFFFFFFF
 
 
 def records(path: Path) -> Iterator[bytes]:
@@ -45,14 +35,14 @@ def records(path: Path) -> Iterator[bytes]:
             if len(head) < 12:
                 raise DataError(f"{where}: cut off")
             length, check = struct.unpack("<QI", head)
-            if checksum(head[:8]) != check:
+            if masked_crc32c(head[:8]) != check:
                 raise DataError(f"{where}: wrong checksum of its length")
             if length > LARGEST_RECORD:
                 raise DataError(f"{where}: {length} bytes are too many")
             data, tail = file.read(length), file.read(4)
             if len(data) < length or len(tail) < 4:
                 raise DataError(f"{where}: cut off")
-            if checksum(data) != struct.unpack("<I", tail)[0]:
+            if masked_crc32c(data) != struct.unpack("<I", tail)[0]:
                 raise DataError(f"{where}: wrong checksum of its data")
             yield data
 
@@ -62,8 +52,8 @@ def write_records(path: Path, parts: Sequence[bytes] | Iterator[bytes]) -> None:
     with whole_file(path) as work, work.open("wb") as file:
         for data in parts:
             head = struct.pack("<Q", len(data))
-            file.write(head + struct.pack("<I", checksum(head)))
-            file.write(data + struct.pack("<I", checksum(data)))
+            file.write(head + struct.pack("<I", masked_crc32c(head)))
+            file.write(data + struct.pack("<I", masked_crc32c(data)))
 
 
 def parse_example(data: bytes) -> Features:

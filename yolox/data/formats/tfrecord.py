@@ -32,7 +32,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     """A TFRecord file; images are taken from a folder, by their `image/filename`.
 
     Classes are those of `label_map.pbtxt` beside it, else those that occur. Raises DataError naming
-    the record, UsageError where crc32c is not installed.
+    the record.
     """
     images = pictures or Pictures(source.parent)
     known = source.parent / LABEL_MAP

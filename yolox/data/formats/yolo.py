@@ -76,8 +76,11 @@ def _described(source: Path, classes: Sequence[str] | None) -> tuple[Path, list[
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    text = read_text(path)
     try:
-        content = yaml.safe_load(read_text(path))
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise DataError(f"{path}: aliases (*name), which can unfold without end, are refused")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid YAML: {' '.join(str(error).split()):.200}") from error
     if not isinstance(content, dict):
