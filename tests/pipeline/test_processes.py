@@ -260,8 +260,10 @@ def test_data_missing_for_one_process_ends_the_job(tiny_exp, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 3
-    assert "data folder nowhere does not exist" in done.stderr
-    assert done.stderr.count("| ERROR") == 1
+    first, *others = [line for line in done.stderr.splitlines() if "| ERROR" in line]
+    assert "data folder nowhere does not exist" in first
+    # The other process may have come as far as to say that it was stopped.
+    assert all("stopped by SIGTERM before the first step" in line for line in others)
     assert "Traceback" not in done.stderr
 
 
