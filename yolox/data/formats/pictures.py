@@ -7,6 +7,7 @@ from pathlib import Path
 from yolox.data.folder import SUFFIXES
 from yolox.data.image import header_size
 from yolox.errors import DataError
+from yolox.files import is_file
 
 
 class Pictures:
@@ -49,7 +50,7 @@ class Pictures:
 
     def _found(self, name: str, where: str) -> Path:
         inside = self._folder / name
-        if inside.suffix.lower() in SUFFIXES and ".." not in inside.parts and inside.is_file():
+        if inside.suffix.lower() in SUFFIXES and ".." not in inside.parts and is_file(inside):
             return inside
         plain = Path(name).name
         found = self._named.get(plain) or self._stems.get(plain) or []

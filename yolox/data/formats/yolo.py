@@ -4,6 +4,7 @@ The classes stand in Ultralytics' `data.yaml`, in darknet's `obj.names` (named b
 a `classes.txt` beside the label files.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ def _split_folder(path: Path, content: dict[str, Any], split: str) -> Path:
         folder = base / inside
         parts = [("labels" if part == "images" else part) for part in Path(inside).parts]
         labels = base.joinpath(*parts)
-        if folder.is_dir() and labels.is_dir():
+        if os.path.isdir(folder) and os.path.isdir(labels):  # noqa: PTH112 - a name may be too long
             return labels
     raise DataError(f"{path}: {split}: {images}: no such folder, or none with labels in its place")
 
