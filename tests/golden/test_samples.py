@@ -79,6 +79,7 @@ def test_rectangular_deployment_keeps_the_ap(samples_dir, tmp_path, capsys):
     assert set(answer[2]) == {"image_id", "category_id", "bbox", "score"}
 
 
+@pytest.mark.slow
 @pytest.mark.samples
 def test_other_runtimes_keep_the_ap(samples_dir, tmp_path):
     nano = ["-n", "yolox-nano", "-c", str(samples_dir / "weights/yolox_nano.pth")]

@@ -243,6 +243,7 @@ def test_a_recovery_does_not_take_up_another_ones(ckpt, tmp_path, out_dir, monke
     assert parameters(again / "recovered.pth") < 0.75 * parameters(recovered)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_known_by_its_content_whatever_its_name(ckpt, tmp_path, capsys, out_dir):
     source = tmp_path / "model.weights"
     source.write_bytes(ckpt.read_bytes())

@@ -207,6 +207,7 @@ def test_deployment_of_a_checkpoint_in_other_runtimes(ckpt, synthetic_dir, tmp_p
     assert json.loads(answer.read_text())[0]["framework"].startswith(backend)
 
 
+@pytest.mark.slow
 def test_benchmark_of_namesakes_and_sizes(ckpt, tmp_path):
     other = tmp_path / "other" / ckpt.name
     other.parent.mkdir()

@@ -15,7 +15,7 @@ from yolox.cli.train import main as train_main
 from yolox.engine import checkpoint
 
 HERE = Path(__file__).resolve().parent.parent / "families"
-FAMILIES = ["heatmap", "anchors"]
+FAMILIES = ["heatmap", pytest.param("anchors", marks=pytest.mark.slow)]
 RECIPE = """
 mask: {share: 0.3, criterion: output}
 prune: {params: 0.7, criterion: output, images: 8}

@@ -303,6 +303,7 @@ def test_a_port_in_use_is_one_line(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_a_job_at_once(tiny_exp, tmp_path):
     exp = tmp_path / "slow.py"
     exp.write_text(SLOW)
@@ -459,6 +460,7 @@ def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
     assert f"step {step % 3 + 1}" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_agents_stand_for_two_machines(tiny_exp, tmp_path):
     port = _free_port()
     arguments = [
