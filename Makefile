@@ -17,7 +17,7 @@ $(READY): requirements.txt pyproject.toml setup.py
 	touch $(READY)
 
 demo:
-	@echo "make demo: about 6 minutes on two free cores, of which setting up .venv takes 2 or 3"
+	@echo "make demo: about 5 minutes on two free cores, of which setting up .venv takes 1 to 3"
 	@echo "1/7 .venv" && $(MAKE) --no-print-directory $(READY)
 	@echo "2/7 images" && $(BIN)/python datasets/make_synthetic.py --out datasets/demo \
 		--size 128 --train 400 --val 120 --classes 4

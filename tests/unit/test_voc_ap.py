@@ -176,6 +176,21 @@ def test_an_interval_holds_the_corrected_value():
     assert estimate.value == pytest.approx(voc_metrics(voc_matches(truth, results), "11").AP)
 
 
+def test_intervals_of_eleven_recalls_near_one_carry_a_warning():
+    truth, _ = case(np.random.default_rng(3), images=40)
+    results = [
+        {**{key: a[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.5}
+        for a in truth["annotations"][2:]
+    ]
+    matches = voc_matches(truth, results)
+    assert voc_metrics(matches, "11").AP > 0.75
+    assert "near 1 lies too high" in voc_interval(matches, "11", 50).warning
+    assert "near 1" not in (voc_interval(matches, "all", 50).warning or "")
+    low = voc_interval(voc_matches(truth, results[::2]), "11", 50)
+    assert low.value < 0.75
+    assert "near 1" not in (low.warning or "")
+
+
 def test_cocos_own_ap_stays_what_it_was():
     truth, results = case(np.random.default_rng(5), images=30)
     for image in truth["images"]:

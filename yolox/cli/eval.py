@@ -164,6 +164,8 @@ def _voc(args: Namespace, truth: dict[str, Any], found: Evaluation) -> dict[str,
             estimate = voc_interval(matches, points, args.resamples)
             low, high = estimate.interval
             print(f"95 % interval of AP ({points} recalls): {low:.4f} to {high:.4f}")
+            if estimate.warning is not None:
+                print(f"warning: {estimate.warning}")
             content[f"voc_{points}"] |= without_nan(estimate.as_json())
     return content
 

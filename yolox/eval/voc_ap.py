@@ -8,7 +8,7 @@ detections; and precision is averaged at 11 recalls (VOC 2007) or over all recal
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from yolox.eval.matches import (
 )
 
 IOUS = np.arange(50, 100, 5) / 100  # 0.50, 0.55, ... 0.95
+HIGH = 0.75  # an AP from which intervals of 11 recalls deserve less trust
 ROUNDING = 1e-9  # by which sums of fractions may miss a recall
 
 
@@ -79,8 +80,16 @@ def voc_metrics(matches: ImageMatches, points: str = "11") -> VocMetrics:
 
 
 def voc_interval(matches: ImageMatches, points: str = "11", subsets: int = SUBSETS) -> Estimate:
-    """The 95 % interval of AP over images: see `yolox.eval.intervals` for what it covers."""
-    return ap_interval(matches, subsets, points=INTERPOLATIONS[points])
+    """The 95 % interval of AP over images: see `yolox.eval.intervals` for what it covers.
+
+    That of 11 recalls is too high where AP is near 1: the last of them, recall 1, is reached by
+    some small sets of images by chance. Above `HIGH` it carries a warning.
+    """
+    found = ap_interval(matches, subsets, points=INTERPOLATIONS[points])
+    if points != "11" or not found.value > HIGH:
+        return found
+    parts = [found.warning, "with 11 recalls an interval near 1 lies too high"]
+    return replace(found, warning="; ".join(part for part in parts if part))
 
 
 def voc_matches(
