@@ -4,7 +4,6 @@ import json
 import shutil
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -91,15 +90,10 @@ def a_set(images, *objects):
 def written(found, kind, out, name="train2017"):
     """What a format's own reader finds in what its writer wrote."""
     FORMATS[kind].write(found, out, name)
-    place = {
-        "coco": out / "annotations" / f"instances_{name}.json",
-        "yolo": Path(f"{out / 'data.yaml'}#{name}"),
-        "tfrecord": out / f"{name}.tfrecord",
-        "voc": out / "ImageSets" / "Main" / f"{name}.txt",
-    }.get(kind, out)
     if kind == "yolo":
         (out / "images" / name).mkdir(parents=True)
-    return FORMATS[kind].read(place, Pictures(found.images[0].path.parent), NAMES)
+    source = FORMATS[kind].source(out, name)
+    return FORMATS[kind].read(source, Pictures(found.images[0].path.parent), NAMES)
 
 
 def an_object():

@@ -7,7 +7,7 @@ the one that made the checkpoint; trailing KEY VALUE pairs set its options.
 """
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,8 @@ def named_task(args: Namespace) -> CompressionTask:
 
 def job_of(task: CompressionTask, recipe: Recipe, **how: Any) -> CompressionJob:
     """The job of a task and a recipe. how: fields of the job alone."""
-    return CompressionJob(**vars(task), recipe=recipe, **how)
+    shared = {field.name: getattr(task, field.name) for field in fields(task)}
+    return CompressionJob(**shared, recipe=recipe, **how)
 
 
 def _without_recipe(share: float | None, budgets: dict[str, float]) -> Recipe:

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     for line in summary(list(found.problems)):
         logger.warning("{}", line)
     _write_whole(found, target, args.out, args.name, not args.no_copy)
-    written = _objects_written(args.out, args.name, found, args.target_format)
+    written = _objects_written(args.out, args.name, found, target)
     print(_table(found, written))
     _say_what_is_lost(found, target, args.target_format)
     if written != found.counts():
@@ -95,16 +95,10 @@ def _require_own_names(found: AnnotatedSet) -> None:
             raise DataError(f"{image.path} and {other} have one name: rename one of them")
 
 
-def _objects_written(out: Path, name: str, found: AnnotatedSet, format_name: str) -> Counter[str]:
+def _objects_written(out: Path, name: str, found: AnnotatedSet, target: Format) -> Counter[str]:
     """The objects of each class in what was written, read anew."""
-    written = {
-        "coco": out / "annotations" / f"instances_{name}.json",
-        "yolo": Path(f"{out / 'data.yaml'}#{name}"),
-        "tfrecord": out / f"{name}.tfrecord",
-    }
     images = Pictures(common_folder([image.path for image in found.images]))
-    again = FORMATS[format_name].read(written.get(format_name, out), images, found.class_names)
-    return again.counts()
+    return target.read(target.source(out, name), images, found.class_names).counts()
 
 
 def common_folder(paths: Sequence[Path]) -> Path:

@@ -15,6 +15,8 @@ from yolox.engine.state import RunOptions
 from yolox.errors import DataError
 from yolox.exp import BaseExp
 
+EVALUATE = "evaluate"  # after all stages: measures what they wrote, and writes the report
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionTask:
@@ -87,7 +89,7 @@ class CompressionJob(CompressionTask):
     """
 
     recipe: Recipe
-    until: str = "evaluate"
+    until: str = EVALUATE
     start: str | None = None
     backends: tuple[str, ...] = ("torch",)
     resamples: int = 200

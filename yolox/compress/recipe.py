@@ -5,11 +5,9 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
-
 from yolox.compress.steps import BUDGETS, AdaptStep, MaskStep, PruneStep, Storage
 from yolox.config import from_dict, nearest
-from yolox.config_text import read_text
+from yolox.config_text import read_text, yaml_value
 from yolox.errors import UsageError
 from yolox.values import shown
 
@@ -77,28 +75,12 @@ def load_recipe(path: str | Path) -> Recipe:
     return _checked(lambda: Recipe(recover=content.get("recover", {}), **parts), f"recipe {path}")
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, with which a few lines state gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Part of reading. Raises YAMLError at an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-
-# Beside YAMLError: what dates, numbers and tags raise, and nesting that is too deep.
-_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-
-
 def _read_yaml(path: Path) -> Any:
     """Raises UsageError naming the file and what is wrong in it."""
-    text = read_text(path, "recipe")
     try:
-        return yaml.load(text, Loader=_PlainLoader)
-    except _NOT_YAML as error:
-        words = " ".join(str(error).split())
-        raise UsageError(f"recipe {path}: not valid YAML: {words:.300}") from error
+        return yaml_value(read_text(path, "recipe"))
+    except ValueError as error:
+        raise UsageError(f"recipe {path}: not valid YAML: {error}") from error
 
 
 def with_overrides(

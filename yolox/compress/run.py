@@ -11,7 +11,7 @@ from pathlib import Path
 
 from yolox.compress.adapt import AdaptStage
 from yolox.compress.fingerprint import Fingerprints
-from yolox.compress.job import CompressionJob
+from yolox.compress.job import EVALUATE, CompressionJob
 from yolox.compress.latency import require_backend
 from yolox.compress.ledger import Ledger
 from yolox.compress.mask import MaskStage
@@ -36,7 +36,6 @@ STAGES: tuple[Stage, ...] = (
     MergeStage(),
     ControlStage(),
 )
-EVALUATE = "evaluate"  # after all stages: measures what they wrote, and writes the report
 NAMES = (*(stage.name for stage in STAGES), EVALUATE)
 
 

@@ -19,7 +19,7 @@ from yolox.data.formats.coco import as_coco
 from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedSet
 from yolox.data.problems import Problem
-from yolox.files import file_hash, text_hash
+from yolox.files import file_hash, is_file, text_hash
 
 SPLITS = {"instances_train2017.json": "train", "instances_val2017.json": "val"}
 
@@ -59,13 +59,13 @@ class Source:
 def find_source(data_dir: Path, name: str) -> Source:
     """The annotations that a data folder has under a name. They need not exist."""
     nested, beside = data_dir / "annotations" / name, data_dir / name
-    if _is_file(nested) or _is_file(beside):
-        return Source(nested if _is_file(nested) else beside, data_dir)
+    if is_file(nested) or is_file(beside):
+        return Source(nested if is_file(nested) else beside, data_dir)
     split = SPLITS.get(name, name).removesuffix(".txt")
     listed, described = data_dir / "ImageSets" / "Main" / f"{split}.txt", data_dir / "data.yaml"
-    if _is_file(listed):
+    if is_file(listed):
         return Source(listed, data_dir, "voc")
-    if _is_file(described):
+    if is_file(described):
         return Source(described, data_dir, "yolo", split)
     return Source(nested, data_dir)
 
@@ -76,8 +76,3 @@ def _relative(found: AnnotatedSet, data_dir: Path) -> dict[str, Any]:
     for entry, image in zip(content["images"], found.images, strict=True):
         entry["file_name"] = os.path.relpath(image.path, data_dir)
     return content
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is a file; a name that is too long is none."""
-    return os.path.isfile(path)  # noqa: PTH113

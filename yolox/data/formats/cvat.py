@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox.data.formats.files import numbers, read_xml
-from yolox.data.formats.pictures import Pictures, size_of
+from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedSet, Collector, NamedObject
+from yolox.data.image import header_size
 from yolox.errors import DataError
 
 KEYS = ("xtl", "ytl", "xbr", "ybr")
@@ -26,7 +27,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
             place = f"{where}: box {number}"
             x1, y1, x2, y2 = numbers([box.get(key) for key in KEYS], 4, place)
             objects.append(NamedObject(box.get("label") or "", (x1, y1, x2, y2), place))
-        collector.add(picture, size_of(picture), objects, where)
+        collector.add(picture, header_size(picture), objects, where)
     if root.tag != "annotations":
         raise DataError(f"{source}: <{root.tag}> is not CVAT's <annotations>")
     return collector.result()

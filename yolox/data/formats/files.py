@@ -1,6 +1,5 @@
-"""Text, JSON and XML files of annotations, read with errors that name the place."""
+"""Text and XML files of annotations, read with errors that name the place."""
 
-import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -23,18 +22,6 @@ def read_text(path: Path) -> str:
         raise DataError(f"annotation file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"annotation file {path}: not UTF-8 at byte {error.start}") from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Raises DataError naming the file and where it breaks."""
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"annotation file {path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"annotation file {path}: holds no object")
-    return content
 
 
 def read_xml(path: Path) -> Element:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox.data.formats.files import listed, numbers, read_json_object
-from yolox.data.formats.pictures import Pictures, size_of
-from yolox.data.formats.record import AnnotatedSet, Collector, NamedObject
+from yolox.data.formats.files import numbers
+from yolox.data.formats.per_image import read_folder
+from yolox.data.formats.pictures import Pictures
+from yolox.data.formats.record import AnnotatedSet, NamedObject
 from yolox.errors import DataError
 from yolox.files import write_json
 from yolox.values import shown
@@ -19,23 +20,10 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
 
     Raises DataError.
     """
-    images = pictures or Pictures(source)
-    collector = Collector(source, classes)
-    for path in listed(source, ".json"):
-        content = read_json_object(path)
-        name = content.get("imagePath")
-        picture = images.find(name if isinstance(name, str) else path.stem, str(path))
-        shapes = content.get("shapes")
-        if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-            raise DataError(f"{path}: shapes are no list of objects")
-        objects = [
-            _object(shape, f"{path}: shape {number}") for number, shape in enumerate(shapes, 1)
-        ]
-        collector.add(picture, size_of(picture), objects, str(path))
-    return collector.result()
+    return read_folder(source, pictures, classes, ("imagePath", "shapes"), _object)
 
 
-def _object(shape: dict[str, Any], where: str) -> NamedObject:
+def _object(shape: dict[str, Any], size_wh: tuple[int, int], where: str) -> NamedObject:
     points = shape.get("points")
     if not isinstance(points, list) or len(points) < 2:
         raise DataError(f"{where}: points {shown(points)} are no outline")

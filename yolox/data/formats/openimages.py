@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox.data.formats.files import numbers, read_text
-from yolox.data.formats.pictures import Pictures, size_of
+from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedSet, Collector, NamedObject
+from yolox.data.image import header_size
 from yolox.errors import DataError
 
 EDGES = ("XMin", "YMin", "XMax", "YMax")
@@ -31,7 +32,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
             where = f"{source}: row {number}"
             path = images.find(row["ImageID"] or "", where)
             if path not in sizes:
-                sizes[path] = size_of(path)
+                sizes[path] = header_size(path)
             edges = [(row[key] or "").replace(",", ".") for key in EDGES]
             x1, y1, x2, y2 = numbers(edges, 4, where)
             if min(x1, y1) < 0 or max(x2, y2) > 1:

@@ -5,7 +5,6 @@ from collections.abc import Set
 from pathlib import Path
 
 from yolox.data.folder import SUFFIXES
-from yolox.data.image import header_size
 from yolox.errors import DataError
 from yolox.files import is_file
 
@@ -61,8 +60,3 @@ class Pictures:
         if len(found) > 1:
             raise DataError(f"{where}: {name!r} could be {found[0]} or {found[1]}")
         return found[0]
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of an image file in pixels. Raises DataError."""
-    return header_size(path)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox.data.formats.files import listed, numbers, read_json_object
-from yolox.data.formats.pictures import Pictures, size_of
-from yolox.data.formats.record import AnnotatedSet, Collector, NamedObject
+from yolox.data.formats.files import numbers
+from yolox.data.formats.per_image import read_folder
+from yolox.data.formats.pictures import Pictures
+from yolox.data.formats.record import AnnotatedSet, NamedObject
 from yolox.errors import DataError
 from yolox.files import write_json
 from yolox.values import shown
@@ -19,22 +20,7 @@ CORNERS = 4
 
 def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None) -> AnnotatedSet:
     """A folder of JSON files. Raises DataError."""
-    images = pictures or Pictures(source)
-    collector = Collector(source, classes)
-    for path in listed(source, ".json"):
-        content = read_json_object(path)
-        name = content.get("filename")
-        picture = images.find(name if isinstance(name, str) else path.stem, str(path))
-        entries = content.get("annotations")
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DataError(f"{path}: annotations are no list of objects")
-        size_wh = size_of(picture)
-        objects = [
-            _object(entry, size_wh, f"{path}: annotation {number}")
-            for number, entry in enumerate(entries, 1)
-        ]
-        collector.add(picture, size_wh, objects, str(path))
-    return collector.result()
+    return read_folder(source, pictures, classes, ("filename", "annotations"), _object)
 
 
 def _object(entry: dict[str, Any], size_wh: tuple[int, int], where: str) -> NamedObject:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox.data.formats.files import read_text
-from yolox.data.formats.pictures import Pictures, size_of
+from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedImage, AnnotatedSet, Collector, NamedObject
 from yolox.data.formats.tf_records import (
     Features,
@@ -18,6 +18,7 @@ from yolox.data.formats.tf_records import (
     records,
     write_records,
 )
+from yolox.data.image import header_size
 from yolox.errors import DataError
 from yolox.files import write_text
 
@@ -36,8 +37,10 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     """
     images = pictures or Pictures(source.parent)
     known = source.parent / LABEL_MAP
-    names = list(_label_map(known).values()) if known.is_file() else None
-    collector = Collector(source, classes if classes is not None else names)
+    label_map = _label_map(known) if known.is_file() else {}
+    if classes is None and label_map:
+        classes = list(label_map.values())
+    collector = Collector(source, classes)
     for number, data in enumerate(records(source), 1):
         where = f"{source}: record {number}"
         try:
@@ -45,8 +48,8 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
         except (ValueError, IndexError, struct.error) as error:
             raise DataError(f"{where}: not a TF Example: {error}") from error
         path = images.find(_one_text(features, "image/filename", where), where)
-        size_wh = size_of(path)
-        objects = _objects(features, size_wh, _label_map(known) if known.is_file() else {}, where)
+        size_wh = header_size(path)
+        objects = _objects(features, size_wh, label_map, where)
         collector.add(path, size_wh, objects, where)
     return collector.result()
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox.data.formats.files import Element, listed, numbers, read_text, read_xml
-from yolox.data.formats.pictures import Pictures, size_of
+from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedImage, AnnotatedSet, Collector, NamedObject
+from yolox.data.image import header_size
 from yolox.errors import DataError
 from yolox.files import write_text
 from yolox.values import shown
@@ -35,7 +36,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
             _object(node, f"{path}: object {number}")
             for number, node in enumerate(read_xml(path).iter("object"), 1)
         ]
-        collector.add(picture, size_of(picture), objects, str(path))
+        collector.add(picture, header_size(picture), objects, str(path))
     return collector.result()
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml
 
+from yolox.config_text import yaml_value
 from yolox.data.formats.files import listed, numbers, read_text
-from yolox.data.formats.pictures import Pictures, size_of
+from yolox.data.formats.pictures import Pictures
 from yolox.data.formats.record import AnnotatedSet, Collector, NamedObject
+from yolox.data.image import header_size
 from yolox.errors import DataError
 from yolox.files import write_text
 from yolox.values import shown
@@ -36,7 +38,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     collector = Collector(source, names)
     for path in files:
         picture = images.find(path.stem, str(path))
-        size_wh = size_of(picture)
+        size_wh = header_size(picture)
         objects = [
             _object(line.split(), size_wh, names, f"{path}: line {number}")
             for number, line in enumerate(read_text(path).splitlines(), 1)
@@ -46,7 +48,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     if pictures is None:
         labelled = {path.stem for path in files}
         for picture in images.others(labelled):
-            collector.add(picture, size_of(picture), [], str(picture))
+            collector.add(picture, header_size(picture), [], str(picture))
     return collector.result()
 
 
@@ -77,13 +79,10 @@ def _described(source: Path, classes: Sequence[str] | None) -> tuple[Path, list[
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    text = read_text(path)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise DataError(f"{path}: aliases (*name), which can unfold without end, are refused")
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid YAML: {' '.join(str(error).split()):.200}") from error
+        content = yaml_value(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds no keys and values")
     return content
