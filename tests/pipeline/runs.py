@@ -7,6 +7,8 @@ from yolox.engine.state import RunOptions
 from yolox.engine.train import TrainResult, train
 from yolox.exp import get_exp
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def run_training(
     exp_file: Path, *, name: str = "tiny", stop_after: int | None = None, **options: object
@@ -43,6 +45,12 @@ def run_training(
     exp.get_criterion = recording
     settings = {"batch_size": 4, "logger": "none", **known}
     return losses, train(exp, RunOptions(**settings))
+
+
+def train_words(exp: object, *words: str) -> list[str]:
+    """The words after `python` of a short training in a process of its own."""
+    common = ["-f", str(exp), "-b", "4", "-l", "none", "--device", "cpu"]
+    return [str(ROOT / "tools/train.py"), *common, *words]
 
 
 def error_line(capsys):

@@ -32,7 +32,7 @@ def start(tiny_exp, tmp_path, monkeypatch):
         ap = 0.5 * math.exp(-float(torch.stack(squares).sum().sqrt()) / FAR)
         metrics = CocoMetrics(ap, ap, ap, ap, ap, ap, ap, {}, len(dataset))
         stages = dict.fromkeys(("preprocess", "forward", "postprocess", "total"), 1.0)
-        return Evaluation(metrics, stages, [])
+        return Evaluation(metrics, stages, [], {})
 
     monkeypatch.setattr(validation, "_evaluate", evaluate)
     monkeypatch.setattr("yolox.engine.progress.complexity", lambda model, size: None)

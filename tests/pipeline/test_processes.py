@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.pipeline.runs import train_words
 from yolox.cli.common import run
 from yolox.cli.eval import main as eval_main
 from yolox.engine.launch import JobSize, launch
@@ -184,8 +185,8 @@ def test_gradients_of_two_processes_equal_those_of_one(tiny_exp, tmp_path, monke
 
 
 def test_two_processes_train_and_evaluate_as_one_would(tiny_exp, tmp_path):
-    common = ["-b", "4", "-l", "none", "--device", "cpu", "-f", str(tiny_exp)]
-    done = _python(str(ROOT / "tools/train.py"), *common, "-d", "2", "max_epoch", "1", cwd=tmp_path)
+    words = train_words(tiny_exp, "-d", "2", "max_epoch", "1")
+    done = _python(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ckpt = str(tmp_path / "out/tiny/latest_ckpt.pth")
     found = []
@@ -221,22 +222,7 @@ def test_two_processes_train_and_evaluate_as_one_would(tiny_exp, tmp_path):
 def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
     deadly = tmp_path / "deadly.py"
     deadly.write_text(KILLED)
-    done = _python(
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(deadly),
-        "-d",
-        "2",
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-        "max_epoch",
-        "9",
-        cwd=tmp_path,
-    )
+    done = _python(*train_words(deadly, "-d", "2", "max_epoch", "9"), cwd=tmp_path)
     assert done.returncode == 1
     assert "worker 1" in done.stderr
     assert "was killed by signal 9; the other workers were stopped" in done.stderr
@@ -245,20 +231,7 @@ def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
 def test_data_missing_for_one_process_ends_the_job(tiny_exp, tmp_path):
     exp = tmp_path / "no_data.py"
     exp.write_text(NO_DATA_ON_RANK_1)
-    done = _python(
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(exp),
-        "-d",
-        "2",
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-        cwd=tmp_path,
-    )
+    done = _python(*train_words(exp, "-d", "2"), cwd=tmp_path)
     assert done.returncode == 3
     first, *others = [line for line in done.stderr.splitlines() if "| ERROR" in line]
     assert "data folder nowhere does not exist" in first
@@ -271,22 +244,7 @@ def test_a_process_that_hangs_ends_the_job(tiny_exp, tmp_path):
     exp = tmp_path / "hanging.py"
     exp.write_text(HANGS_ON_RANK_1)
     start = time.monotonic()
-    done = _python(
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(exp),
-        "-d",
-        "2",
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-        "--dist-timeout",
-        "0.1",
-        cwd=tmp_path,
-    )
+    done = _python(*train_words(exp, "-d", "2", "--dist-timeout", "0.1"), cwd=tmp_path)
     assert done.returncode == 1
     assert "process 0: waited 0.1 minutes for the others, one hangs (--dist-timeout)" in done.stderr
     assert "Traceback" not in done.stderr
@@ -307,20 +265,7 @@ def test_a_port_in_use_is_one_line(capfd):
 def test_a_second_signal_stops_a_job_at_once(tiny_exp, tmp_path):
     exp = tmp_path / "slow.py"
     exp.write_text(SLOW)
-    command = [
-        sys.executable,
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(exp),
-        "-d",
-        "2",
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-    ]
+    command = [sys.executable, *train_words(exp, "-d", "2")]
     job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while "in a step" not in job.stderr.readline():
         pass
@@ -365,17 +310,7 @@ def test_torchrun_restarts_four_processes_from_the_last_checkpoint(tiny_exp, tmp
             "--nproc-per-node=4",
             "--max-restarts=1",
             f"--master-port={_free_port()}",
-            str(ROOT / "tools/train.py"),
-            "-f",
-            f"{name}.py",
-            "-b",
-            "4",
-            "-l",
-            "none",
-            "--device",
-            "cpu",
-            "-expn",
-            name,
+            *train_words(f"{name}.py", "-expn", name),
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
@@ -392,20 +327,7 @@ def test_torchrun_restarts_four_processes_from_the_last_checkpoint(tiny_exp, tmp
 def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
     failing = tmp_path / "failing.py"
     failing.write_text(FAILS_ON_RANK_1)
-    done = _python(
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(failing),
-        "-d",
-        "2",
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-        cwd=tmp_path,
-    )
+    done = _python(*train_words(failing, "-d", "2"), cwd=tmp_path)
     assert done.returncode == 3
     assert "a bad image on rank 1" in done.stderr
     assert done.stderr.count("| ERROR") == 1
@@ -413,28 +335,9 @@ def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
 
 
 def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(tiny_exp),
-        "-d",
-        "2",
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-        "max_epoch",
-        "200",
-        "eval_interval",
-        "200",
-        "no_aug_epochs",
-        "0",
-        "data_num_workers",
-        "1",
-    ]
+    words = train_words(tiny_exp, "-d", "2")
+    options = ["max_epoch", "200", "eval_interval", "200", "no_aug_epochs", "0"]
+    command = [sys.executable, *words, *options, "data_num_workers", "1"]
     job = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     said = []
     for line in job.stderr:
@@ -448,13 +351,7 @@ def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
     latest = tmp_path / "out/tiny/latest_ckpt.pth"
     step = torch.load(latest, weights_only=True)["state"]["step"]
     done = _python(
-        *command[1:-8],
-        "max_epoch",
-        str(step // 3 + 1),
-        "--resume",
-        "no_aug_epochs",
-        "0",
-        cwd=tmp_path,
+        *words, "max_epoch", str(step // 3 + 1), "--resume", "no_aug_epochs", "0", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert f"step {step % 3 + 1}" in done.stderr
@@ -471,19 +368,7 @@ def test_two_agents_stand_for_two_machines(tiny_exp, tmp_path):
         "--master-addr=127.0.0.1",
         f"--master-port={port}",
     ]
-    command = [
-        str(ROOT / "tools/train.py"),
-        "-f",
-        str(tiny_exp),
-        "-b",
-        "4",
-        "-l",
-        "none",
-        "--device",
-        "cpu",
-        "max_epoch",
-        "1",
-    ]
+    command = [*train_words(tiny_exp, "max_epoch", "1")]
     agents = [
         subprocess.Popen(
             [sys.executable, *arguments, f"--node-rank={rank}", *command],

@@ -5,18 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import yolox.engine.train as trainer
-from tests.pipeline.runs import run_training
+from tests.pipeline.runs import run_training, train_words
 from yolox.engine import checkpoint
 from yolox.engine.signals import StoppedInSetUp, stop_signals
 from yolox.errors import YoloxError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 IMPATIENT = """
 import os, signal
@@ -74,18 +71,7 @@ def test_a_signal_in_set_up_says_that_nothing_is_lost(tiny_exp, tmp_path, monkey
 def test_a_second_signal_stops_at_once_unsaved(tiny_exp, tmp_path):
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tools/train.py"),
-            "-f",
-            "impatient.py",
-            "-b",
-            "4",
-            "-l",
-            "none",
-            "--device",
-            "cpu",
-        ],
+        [sys.executable, *train_words("impatient.py")],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,6 +1,7 @@
 """Confusion, curves and the worst images, from a handful of boxes; the page they end in."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -97,7 +98,7 @@ def evaluated(synthetic_dir):
     results[0]["category_id"] = truth["categories"][-1]["id"]
     metrics = coco_metrics(truth, results)
     assert not math.isnan(metrics.AP)
-    return dataset, Evaluation(metrics, {}, results)
+    return dataset, Evaluation(metrics, {}, results, truth)
 
 
 def test_the_page_needs_nothing_else(evaluated, tmp_path):
@@ -115,5 +116,7 @@ def test_the_page_needs_nothing_else(evaluated, tmp_path):
 
 def test_nothing_to_draw_is_said(evaluated, tmp_path):
     dataset, found_ones = evaluated
+    empty = dataset.subset([])
+    nothing = replace(found_ones, truth=ground_truth(empty))
     with pytest.raises(DataError, match="no object to draw curves of"):
-        write_evaluation(tmp_path, "x", dataset.subset([]), found_ones)
+        write_evaluation(tmp_path, "x", empty, nothing)

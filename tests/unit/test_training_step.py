@@ -55,7 +55,7 @@ def scripted(monkeypatch):
 
     def evaluate(model, *arguments):
         seen.append(copy.deepcopy(model._model.state_dict()))
-        return Evaluation(CocoMetrics(aps[len(seen) - 1], *[0.0] * 6, {}, 1), {}, [])
+        return Evaluation(CocoMetrics(aps[len(seen) - 1], *[0.0] * 6, {}, 1), {}, [], {})
 
     monkeypatch.setattr("yolox.engine.validation.evaluate", evaluate)
     return aps, seen

@@ -22,7 +22,6 @@ from yolox.cli.common import (
 )
 from yolox.engine.launch import joined, launch, needs_launch, pick_device
 from yolox.errors import UsageError
-from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import Evaluation, evaluate, evaluation_json, without_nan
 from yolox.eval.intervals import SUBSETS, ap_interval
 from yolox.eval.latency import latency_ms, random_images
@@ -137,13 +136,13 @@ def _evaluate(args: Namespace, exp: BaseExp, opened: Opened) -> None:
         return
     estimate = None
     if args.interval:
-        estimate = ap_interval(match(ground_truth(dataset), found.results), args.resamples)
+        estimate = ap_interval(match(found.truth, found.results), args.resamples)
     if not args.test:
         print(metrics_table(found.metrics))
         if estimate is not None:
             print(interval_lines(estimate, found.metrics.images))
         print(class_table(found.metrics))
-    voc = _voc(args, ground_truth(dataset), found) if args.voc and not args.test else None
+    voc = _voc(args, found) if args.voc and not args.test else None
     if args.report and not args.test:
         from yolox.eval.report.page import write_evaluation  # noqa: PLC0415 - matplotlib is slow
 
@@ -153,9 +152,9 @@ def _evaluate(args: Namespace, exp: BaseExp, opened: Opened) -> None:
     _write(args, exp, opened, found, {**(estimate.as_json() if estimate else {}), **(voc or {})})
 
 
-def _voc(args: Namespace, truth: dict[str, Any], found: Evaluation) -> dict[str, Any]:
+def _voc(args: Namespace, found: Evaluation) -> dict[str, Any]:
     """Print the VOC protocol's table; returns what --json says of it."""
-    matches = voc_matches(truth, found.results)
+    matches = voc_matches(found.truth, found.results)
     metrics = [voc_metrics(matches, points) for points in INTERPOLATIONS]
     print(voc_table(metrics))
     content: dict[str, Any] = {f"voc_{one.points}": without_nan(asdict(one)) for one in metrics}

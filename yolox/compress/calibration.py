@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ class CalibrationImages:
     """At most `count` images of a source, placed on canvases of `size_hw` pixels.
 
     Calling it gives them anew, in batches [B, 3, H, W] float on the device. Memory does not grow
-    with their number. Raises DataError naming an image that cannot be read, and without images.
+    with their number. first: only so many of them are read and given. Raises DataError naming an
+    image that cannot be read, and without images.
     """
 
     def __init__(
@@ -35,17 +37,18 @@ class CalibrationImages:
         size_hw: tuple[int, int],
         count: int,
         device: torch.device | None = None,
+        first: int | None = None,
     ):
         if not len(source):
             raise DataError("calibration needs images, there are none")
         if min(len(source), count) < FEWEST:
             logger.warning("only {} images to calibrate with", min(len(source), count))
         self.size_hw, self._device = size_hw, device
-        self._count = min(len(source), count)
+        self._count = min(len(source), count, count if first is None else first)
         self._folder = TemporaryFolder()
         self._path = self._folder.path / "canvases"
         with self._path.open("wb") as file:
-            for canvas in some_canvases(source, size_hw, count):
+            for canvas in islice(some_canvases(source, size_hw, count), self._count):
                 file.write(channels_first(canvas).tobytes())
 
     def __len__(self) -> int:
@@ -73,9 +76,9 @@ class ImageSet:
     size_hw: tuple[int, int]
     count: int
 
-    def open(self, device: torch.device) -> CalibrationImages:
-        """The images. Raises DataError like `CalibrationImages`."""
-        return CalibrationImages(self.source, self.size_hw, self.count, device)
+    def open(self, device: torch.device, first: int | None = None) -> CalibrationImages:
+        """The images, or the first of them. Raises DataError like `CalibrationImages`."""
+        return CalibrationImages(self.source, self.size_hw, self.count, device, first)
 
     def fingerprint(self, fingerprints: Fingerprints) -> Any:
         """The content of the images that are used, and their size."""

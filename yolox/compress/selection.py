@@ -115,7 +115,7 @@ class SelectionRule:
             return select(candidates, "AP", lambda model: ap.of(model, info, device))
         if self.images is None:
             return select(candidates, "nothing measured", None)
-        images = self.images.open(device).first(IMAGES)
+        images = self.images.open(device, IMAGES)
         score = OutputSimilarity(dense, images, self.distance.of)
         return select(candidates, "similarity to the dense model's outputs", score)
 

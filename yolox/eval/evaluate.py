@@ -24,11 +24,15 @@ BATCH = 16  # images, where nobody asks for another number
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: metrics, milliseconds per image and stage, and COCO results."""
+    """What an evaluation found: metrics, milliseconds per image and stage, COCO results.
+
+    truth: what the results were compared with (`ground_truth`).
+    """
 
     metrics: CocoMetrics
     latency_ms: dict[str, float]
     results: list[dict[str, Any]]
+    truth: dict[str, Any]
 
 
 def evaluate(
@@ -53,9 +57,10 @@ def evaluate(
     for part in parts:
         found.update(in_stated_pixels(part, dataset))
     results = to_coco(found, [record.id for record in dataset.images], dataset.category_ids)
-    metrics = coco_metrics(ground_truth(dataset), results)
+    truth = ground_truth(dataset)
+    metrics = coco_metrics(truth, results)
     timing = merged_timing([part.timing for part in parts])
-    return Evaluation(metrics, timing.per_image_ms(), results)
+    return Evaluation(metrics, timing.per_image_ms(), results, truth)
 
 
 def in_stated_pixels(predicted: Predicted, dataset: DetectionDataset) -> dict[int, Detections]:

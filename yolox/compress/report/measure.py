@@ -13,7 +13,6 @@ from yolox.config import from_dict
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore_content
 from yolox.errors import UsageError
-from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import evaluate_alone, without_nan
 from yolox.eval.intervals import ap_interval, paired_difference
 from yolox.eval.matches import ImageMatches, match
@@ -144,7 +143,7 @@ def _measure_accuracy(row: ReportRow, backend: Backend, exp: BaseExp) -> ImageMa
     dataset = exp.get_eval_dataset()
     found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
     row.AP, row.AP50 = found.metrics.AP, found.metrics.AP50
-    return match(ground_truth(dataset), found.results)
+    return match(found.truth, found.results)
 
 
 def _differences(

@@ -15,7 +15,6 @@ from yolox.data.draw import draw_boxes
 from yolox.data.image import write_image
 from yolox.data.sample import UInt8
 from yolox.errors import DataError
-from yolox.eval.coco_ap import ground_truth
 from yolox.eval.evaluate import Evaluation
 from yolox.eval.report.curves import ScoreCurves, best_confidence, score_curves
 from yolox.eval.report.errors import CONF, LEAST_IOU, Errors, ImageErrors, find_errors
@@ -35,11 +34,10 @@ def write_evaluation(
 
     Raises DataError where nothing has an object, OSError where the folder cannot be written.
     """
-    truth = ground_truth(dataset)
-    curves = score_curves(truth, found.results)
+    curves = score_curves(found.truth, found.results)
     if not curves:
         raise DataError(f"{dataset.json_path}: no object to draw curves of")
-    errors = find_errors(truth, found.results)
+    errors = find_errors(found.truth, found.results)
     drawn = save_figures(
         {"confusion": confusion_figure(errors), "curves": curves_figure(curves)}, folder
     )

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor
@@ -101,9 +102,10 @@ class YoloxSpec(DetectorSpec):
         else:
             stages = self.stage_widths
             require(min(stages) > 0, f"width {self.width:g} leaves a stage without channels")
-            for number, kind in enumerate(self.backbone_convs):
-                kind.check(stages[number + 1] // 2, stages[number + 1] // 2)
-                self.kind("backbone_down").check(stages[number], stages[number + 1])
+            down = self.kind("backbone_down")
+            for kind, (before, after) in zip(self.backbone_convs, pairwise(stages), strict=True):
+                kind.check(after // 2, after // 2)
+                down.check(before, after)
         fine = self.widths[0]
         require(
             not self.fpn_dark2 or all(width % fine == 0 for width in self.widths),
@@ -129,26 +131,25 @@ class YoloxSpec(DetectorSpec):
         return (stem, stem * 2, *self.widths)
 
     def kind(self, option: str) -> ConvKind:
-        """The convolution that an option names, or `depthwise` where it is empty."""
-        text = getattr(self, option) or ("separable-3" if self.depthwise else "dense-3")
-        try:
-            return ConvKind(text)
-        except ValueError as error:
-            raise ValueError(f"{option}: {error}") from error
+        """The convolution that an option names. Raises ValueError."""
+        return self._kind(option, getattr(self, option))
 
     @property
     def backbone_convs(self) -> list[ConvKind]:
         """`backbone_conv` of each of the backbone's stages. Raises ValueError."""
-        stages = len(self.strides) + 1
-        given = self.backbone_conv or ("separable-3" if self.depthwise else "dense-3",)
+        stages, given = len(self.strides) + 1, self.backbone_conv or ("",)
         require(
             len(given) in (1, stages), f"backbone_conv {given} names neither one kind nor {stages}"
         )
-        try:
-            kinds = [ConvKind(text) for text in given]
-        except ValueError as error:
-            raise ValueError(f"backbone_conv: {error}") from error
+        kinds = [self._kind("backbone_conv", text) for text in given]
         return kinds * (stages // len(kinds))
+
+    def _kind(self, option: str, text: str) -> ConvKind:
+        """The convolution of a text, or what `depthwise` says where it is empty."""
+        try:
+            return ConvKind(text or ("separable-3" if self.depthwise else "dense-3"))
+        except ValueError as error:
+            raise ValueError(f"{option}: {error}") from error
 
     @property
     def divisor(self) -> int:
