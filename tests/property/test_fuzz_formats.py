@@ -36,7 +36,6 @@ def sources(tmp_path_factory):
         if one.write is not None:
             (root / name).mkdir()
             one.write(found, root / name, "x")
-    (root / "yolo" / "images" / "x").mkdir(parents=True)
     (root / "a.xml").write_text(CVAT)
     (root / "a.csv").write_text(CSV)
     places = {

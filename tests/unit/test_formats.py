@@ -90,8 +90,6 @@ def a_set(images, *objects):
 def written(found, kind, out, name="train2017"):
     """What a format's own reader finds in what its writer wrote."""
     FORMATS[kind].write(found, out, name)
-    if kind == "yolo":
-        (out / "images" / name).mkdir(parents=True)
     source = FORMATS[kind].source(out, name)
     return FORMATS[kind].read(source, Pictures(found.images[0].path.parent), NAMES)
 
@@ -371,6 +369,16 @@ def test_convert_counts_and_says_what_is_lost(images, tmp_path, capsys):
     assert sorted(p.name for p in (out / "images" / "val").iterdir()) == ["000.jpg", "001.jpg"]
     assert run(convert_main, [*words, "--out", str(out)]) == 2
     assert "is not empty" in error_line(capsys)
+
+
+@pytest.mark.parametrize("kind", WRITABLE)
+def test_annotations_alone_are_written_without_images(kind, images, tmp_path):
+    FORMATS["coco"].write(a_set(images, *SOME), tmp_path / "coco", "a")
+    source = tmp_path / "coco" / "annotations" / "instances_a.json"
+    out = tmp_path / "out"
+    words = [str(source), "--from", "coco", "--to", kind, "--images", str(images)]
+    assert run(convert_main, [*words, "--out", str(out), "--no-copy"]) == 0
+    assert not list(out.rglob("*.jpg"))
 
 
 def test_ids_and_flags_survive_from_coco_to_coco(images, tmp_path):

@@ -147,7 +147,8 @@ def _object(
 
 
 def write(found: AnnotatedSet, out: Path, name: str) -> None:
-    """Write `labels/NAME/*.txt` and `data.yaml`; images are in `images/NAME`."""
+    """Write `labels/NAME/*.txt` and `data.yaml`; images are in `images/NAME`, which is made."""
+    (out / "images" / name).mkdir(parents=True)
     for image in found.images:
         lines = []
         for item in image.objects:
