@@ -5,9 +5,12 @@ COCO's weights, and compressed: one table per data set.
         --out YOLOX_outputs/voc_nano_bccd --seeds 0 1
 
 Every row is a run of `tools/train.py` and `tools/eval.py`; with --compress also one of
-`compress/prune.py`, and of `tools/eval.py` on its result in three runtimes. What is there already
-is not measured again. --data is a folder in any layout that training reads; its splits are named by
-trailing KEY VALUE options. --latency measures the dense models side by side (on an idle machine).
+`compress/prune.py`, which tunes the dense model as long as the compressed one, and of
+`tools/eval.py` on its result in three runtimes. --floors trains the first variant with several
+final learning rates, and each result for as long again: did it only look as if it had converged?
+What is there already is not measured again. --data is a folder in any layout that training reads;
+its splits are named by trailing KEY VALUE options. --latency measures the dense models side by side
+(on an idle machine).
 """
 
 import argparse
@@ -63,13 +66,33 @@ class Bench:
 
     def train(self, variant: str, start: str, seed: int) -> Path:
         """The best checkpoint of a run, trained where it is not there."""
-        name = f"{variant}-{start}-{seed}"
+        ckpt = self.weights if start == "coco" else None
+        epochs = self.epochs_of(start)
+        options = {**TRAINING, "max_epoch": epochs, "eval_interval": epochs, "seed": seed}
+        return self._train(f"{variant}-{start}-{seed}", variant, ckpt, options) / "best_ckpt.pth"
+
+    def epochs_of(self, start: str) -> int:
+        return max(3, round(EPOCHS[start] * self.epochs))
+
+    def floor(self, variant: str, ratio: float, seed: int) -> list[float]:
+        """AP after each of the last three epochs of a run whose rate ends at `ratio` of its peak,
+        and the best AP when the result is trained as long again, with the usual rates."""
+        name, epochs = f"{variant}-floor-{ratio}-{seed}", self.epochs_of("coco")
+        options = {**TRAINING, "max_epoch": epochs, "eval_interval": epochs, "seed": seed}
+        once = {**options, "min_lr_ratio": ratio, "save_history_ckpt": True}
+        folder = self._train(name, variant, self.weights, once)
+        last = [folder / f"epoch_{epoch}_ckpt.pth" for epoch in range(epochs - 2, epochs + 1)]
+        again = self._train(f"{name}-again", variant, last[-1], options) / "best_ckpt.pth"
+        return [self._evaluated(ckpt)["AP"] for ckpt in (*last, again)]
+
+    def _train(
+        self, name: str, variant: str, ckpt: Path | None, options: dict[str, object]
+    ) -> Path:
+        """The folder of a run, which is made where it is not there."""
         done = self.out / f"{name}.train.json"
         if not done.is_file():
-            epochs = max(1, round(EPOCHS[start] * self.epochs))
-            options = {**TRAINING, "max_epoch": epochs, "eval_interval": epochs, "seed": seed}
-            options |= {"output_dir": self.out}
-            words = ["-c", str(self.weights)] if start == "coco" else []
+            options = {**options, "output_dir": self.out}
+            words = ["-c", str(ckpt)] if ckpt else []
             seconds = self._run(
                 "tools/train.py",
                 "-n",
@@ -82,18 +105,23 @@ class Bench:
                 *self.data,
                 *(str(word) for pair in options.items() for word in pair),
             )
-            done.write_text(json.dumps({"cpu_seconds": seconds, "epochs": epochs}))
-        return self.out / name / "best_ckpt.pth"
+            done.write_text(json.dumps({"cpu_seconds": seconds}))
+        return self.out / name
 
     def row(self, variant: str, start: str, seed: int) -> dict[str, Any]:
         """What a run came to, measured where it is not there."""
         ckpt = self.train(variant, start, seed)
-        path = self.out / f"{ckpt.parent.name}.eval.json"
-        if not path.is_file():
-            words = ["--voc", "--interval", "--json", str(path)]
-            self._run("tools/eval.py", "-c", str(ckpt), "-b", BATCH, *words)
         trained = json.loads((self.out / f"{ckpt.parent.name}.train.json").read_text())
-        return {**trained, **json.loads(path.read_text()), "bytes": weights_bytes(ckpt)}
+        found = self._evaluated(ckpt, "--voc", "--interval")
+        return {**trained, **found, "bytes": weights_bytes(ckpt)}
+
+    def _evaluated(self, ckpt: Path, *words: str) -> dict[str, Any]:
+        """What `tools/eval.py` says of a checkpoint."""
+        path = ckpt.with_suffix(".eval.json")
+        if not path.is_file():
+            self._run("tools/eval.py", "-c", str(ckpt), "-b", BATCH, *words, "--json", str(path))
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
 
     def compressed(self, variant: str, start: str, seed: int) -> dict[str, Any]:
         """What a compression left of a run's model: size, and AP in each runtime."""
@@ -102,10 +130,13 @@ class Bench:
         recipe = self.out / "compress.yaml"
         recipe.write_text(RECIPE)
         merged = out / "merged.pth"
-        if not merged.is_file():
-            words = ["--recipe", str(recipe), "--out", str(out), "-b", BATCH, "--until", "merge"]
+        control = out / "control.pth"
+        if not control.is_file():
+            words = ["--recipe", str(recipe), "--out", str(out), "-b", BATCH]
+            words += ["--control", "--until", "control"]
             self._run("compress/prune.py", "--ckpt", str(ckpt), *words)
         found: dict[str, Any] = {"bytes": weights_bytes(merged), "APs": {}}
+        found["control"] = self._evaluated(control)["AP"]
         for name in RUNTIMES:
             path = out / f"{name}.json"
             if not path.is_file():
@@ -142,9 +173,10 @@ def table(rows: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     def mean(found: list[dict[str, Any]], *keys: str) -> float:
         values = []
         for row in found:
+            value: Any = row
             for key in keys:
-                row = row[key]
-            values.append(row)
+                value = value[key]
+            values.append(value)
         return statistics.mean(values)
 
     lines = []
@@ -176,6 +208,7 @@ def compressed_table(rows: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> 
         [
             variant,
             dense["AP"],
+            small["control"],
             *(small["APs"][name] for name in RUNTIMES),
             f"{small['params'] / dense['params']:.2f}",
             f"{small['gflops'] / dense['gflops']:.2f}",
@@ -183,10 +216,15 @@ def compressed_table(rows: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> 
         ]
         for variant, (dense, small) in rows.items()
     ]
-    heads = ["variant", "dense AP", *(f"compressed, {name}" for name in RUNTIMES)]
+    heads = [
+        "variant",
+        "dense AP",
+        "dense, tuned as long",
+        *(f"compressed, {name}" for name in RUNTIMES),
+    ]
     heads += ["parameters", "FLOPs", "file"]
     return tabulate(
-        lines, headers=heads, tablefmt="github", floatfmt=".4f", disable_numparse=[5, 6, 7]
+        lines, headers=heads, tablefmt="github", floatfmt=".4f", disable_numparse=[6, 7, 8]
     )
 
 
@@ -203,6 +241,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1.0, help="times those of BCCD")
     parser.add_argument("--compress", action="store_true")
     parser.add_argument("--latency", action="store_true")
+    parser.add_argument("--floors", type=float, nargs="+", default=[], help="of the learning rate")
     parser.add_argument("options", nargs="*", help="KEY VALUE options of the experiment")
     args = parser.parse_args()
     bench = Bench(args)
@@ -219,6 +258,11 @@ def main() -> None:
             for variant in args.variants
         }
         print(compressed_table(small), flush=True)
+    for ratio in args.floors:
+        for seed in args.seeds:
+            found = bench.floor(args.variants[0], ratio, seed)
+            words = ", ".join(f"{AP:.4f}" for AP in found[:3])
+            print(f"floor {ratio} seed {seed}: {words}; trained again {found[3]:.4f}", flush=True)
     if args.latency:
         print(bench.latency(args.variants))
 
