@@ -14,7 +14,7 @@ from yolox.errors import UsageError
 from yolox.limits import over_limit
 from yolox.values import check_value, shown
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
 MOST = 10**9  # of anything that is counted
 
@@ -125,6 +125,8 @@ class TrainSpec:
     evaluate_first: the start is evaluated, and is the best where nothing later is better.
     partial_ckpt: what fits of another architecture's checkpoint (`-c`) is taken over to start from
         (`yolox.models.transfer`); without it, such a checkpoint is an error.
+    pretrained_backbone: where a training from random weights takes its backbone from: a file with a
+        classifier's weights, or 'download' (of the library that has the backbone).
     guard: take back what destroys a model (`yolox.engine.guard`): an AP below `guard_share` of
         the best, or a loss that is not finite. The start is evaluated first.
     eval_report: the best checkpoint is evaluated once more at the end, for the pictures in the
@@ -160,6 +162,7 @@ class TrainSpec:
     keep_latest: int = 2
     evaluate_first: bool = False
     partial_ckpt: bool = False
+    pretrained_backbone: str = ""
     eval_report: bool = True
     guard: bool = False
     guard_share: float = 0.5

@@ -4,11 +4,12 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from yolox.config import TrainSpec
 
 ADAM_BETA2 = 0.999  # Kingma 2015
+ADAPTIVE: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW}
 
 
 def parameter_groups(
@@ -16,7 +17,9 @@ def parameter_groups(
 ) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """(norm weights, other weights, biases), each in module order: YOLOX's three groups.
 
-    The order is that of official checkpoints, so that their optimiser state fits.
+    The order is that of official checkpoints, so that their optimiser state fits. Parameters of
+    other names stand behind them: with the norms where they are vectors (weights of a sum), which
+    do not decay, with the weights otherwise.
     """
     norms: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
@@ -28,11 +31,17 @@ def parameter_groups(
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter):
             (norms if isinstance(module, _BatchNorm) else weights).append(weight)
+    named = {id(parameter) for group in (norms, weights, biases) for parameter in group}
+    for parameter in model.parameters():
+        if id(parameter) not in named:
+            (norms if parameter.dim() <= 1 else weights).append(parameter)
     return norms, weights, biases
 
 
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
-    """SGD with Nesterov momentum (YOLOX), or AdamW (Loshchilov 2019), over the three groups.
+    """SGD with Nesterov momentum (YOLOX), Adam (Kingma 2015) or AdamW (Loshchilov 2019).
+
+    Over the three groups; Adam adds the weight decay to the gradients, AdamW does not.
 
     The learning rate is set before every step by the schedule.
     """
@@ -42,6 +51,6 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
         {"params": weights, "weight_decay": spec.weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
-    if spec.optimizer == "adamw":
-        return AdamW(groups, lr=0.0, betas=(spec.momentum, ADAM_BETA2))
+    if spec.optimizer in ADAPTIVE:
+        return ADAPTIVE[spec.optimizer](groups, lr=0.0, betas=(spec.momentum, ADAM_BETA2))
     return SGD(groups, lr=0.0, momentum=spec.momentum, nesterov=spec.momentum > 0)

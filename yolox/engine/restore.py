@@ -61,6 +61,8 @@ def restore_content(
     assert spec is not None
     channels, fused = channels_of(content, path), "sparse" in content
     state = _state(content, path)
+    if stated is None:  # perhaps published by others
+        state = skeleton(spec).adopt(state)
     _require_weights(spec, channels, state, path)
     model = cut_model(build(spec), channels, path)
     if fused:
@@ -234,24 +236,26 @@ def load_for_tuning(
         raise ModelError(
             f"checkpoint {path} is merged (batch norm folded in): it cannot be trained"
         )
-    state = dict(content["model"])
+    state = dict(model.adopt(content["model"]))
     own = model.state_dict()
     fresh = [
         key
         for key in own
         if key.startswith(model.class_keys) and key in state and state[key].shape != own[key].shape
     ]
-    for key in fresh:
-        state[key] = own[key]
+    channels = {key: len(state[key]) for key in fresh}
+    state |= {key: own[key] for key in fresh}
     if partial and _shapes(state) != _shapes(own):
         return _load_what_fits(model, state, fresh, path)
     load_state(model, state, f"checkpoint {path}")
     if fresh:
         logger.info(
-            "{} classes in the checkpoint, {} here: {} tensors of the class predictions start anew",
-            len(content["model"][fresh[0]]),
-            len(own[fresh[0]]),
+            "another number of classes in the checkpoint: {} tensors of the class predictions "
+            "start anew ({}: {} channels there, {} here)",
             len(fresh),
+            fresh[0],
+            channels[fresh[0]],
+            len(own[fresh[0]]),
         )
     return fresh
 

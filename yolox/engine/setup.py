@@ -16,6 +16,7 @@ from yolox.engine import checkpoint
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
+from yolox.engine.pretrained import load_pretrained
 from yolox.engine.provenance import data_fingerprint, file_record
 from yolox.engine.restart import job_name
 from yolox.engine.restore import (
@@ -155,6 +156,7 @@ def _load_weights(
     source: the checkpoint's path, and whether it is resumed.
     """
     if not content:
+        load_pretrained(model, exp.train_spec().pretrained_backbone)
         return {}
     path, resumed = source
     expected = exp.detector_spec()

@@ -59,16 +59,34 @@ class Detector(Network):
 
     divisor: as the spec's. strides: pixels per cell of each level, where the family has levels.
     class_keys: beginnings of the names of weights that another number of classes starts anew.
+    pretrained_keys: beginnings of the names of weights that a pretrained classifier has, too; empty
+        where the family is trained from nothing.
     feature_readers: the convolutions that read the features which a student learns from its
         teacher; empty where the family has none.
     """
 
     strides: tuple[int, ...] = ()
     class_keys: tuple[str, ...] = ()
+    pretrained_keys: tuple[str, ...] = ()
 
     @property
     def feature_readers(self) -> list[str]:
         return []
+
+    def adopt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights that others publish for this detector, under its own names.
+
+        State dictionaries of other names come back as they are.
+        """
+        return state
+
+    def pretrained(self, state: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """Weights of a classifier's backbone under the detector's names.
+
+        state: those of a file; None downloads what the backbone's library offers. Raises UsageError
+        where the family takes none, or they cannot be had.
+        """
+        raise UsageError(f"a {type(self).__name__} takes no pretrained backbone")
 
     def raw(self, images: Tensor) -> Any:
         """Raw predictions, the family's own NamedTuple, in either mode."""

@@ -6,12 +6,16 @@ from typing import Any
 from yolox.config import from_dict, nearest, to_dict
 from yolox.errors import UsageError
 from yolox.families.base import DetectorSpec
+from yolox.families.centernet.spec import CenterNetSpec
+from yolox.families.efficientdet.spec import EfficientDetSpec
 from yolox.families.yolox.spec import YoloxSpec
 from yolox.values import shown
 
 KEY = "family"  # in a stored spec; one without it is YOLOX's
 
-FAMILIES: dict[str, type[DetectorSpec]] = {"yolox": YoloxSpec}
+FAMILIES: dict[str, type[DetectorSpec]] = {
+    spec.family: spec for spec in (YoloxSpec, CenterNetSpec, EfficientDetSpec)
+}
 
 
 def spec_to_dict(spec: DetectorSpec) -> dict[str, Any]:

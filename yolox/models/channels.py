@@ -44,6 +44,11 @@ def is_depthwise(layer: nn.Module) -> bool:
     return bool(conv.groups == conv.in_channels > 1)
 
 
+def is_plain_norm(layer: nn.Module) -> bool:
+    """Whether a layer is a batch norm and nothing more: some packages' apply an activation, too."""
+    return isinstance(layer, nn.BatchNorm2d) and type(layer).forward is nn.BatchNorm2d.forward
+
+
 def per_output(conv: Any, values: Tensor) -> Tensor:
     """Values [O] of output channels in a shape that multiplies the weight of a convolution."""
     if not isinstance(conv, nn.ConvTranspose2d):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolox.models.channels import is_convolution
 from yolox.models.network import Network
 
 
@@ -42,9 +43,24 @@ def complexity(model: nn.Module, size_hw: tuple[int, int]) -> Complexity:
         probe = copy.deepcopy(model).eval()
         device = next(probe.parameters()).device
         image = torch.zeros(1, 3, *size_hw, device=device)
+        kinds = {type(layer) for layer in probe.modules() if is_convolution(layer)}
         with torch.no_grad():
-            macs, _ = profile(probe, inputs=(image,), verbose=False)
+            macs, _ = profile(
+                probe, inputs=(image,), verbose=False, custom_ops=dict.fromkeys(kinds, _add_macs)
+            )
     return Complexity(count_parameters(model), count_nonzero(model), float(macs))
+
+
+def _add_macs(conv: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """As thop counts convolutions: those of other packages, too, which it passes over.
+
+    Transposed ones by their inputs, each of which is multiplied with the whole kernel.
+    """
+    kernel = conv.kernel_size[0] * conv.kernel_size[1]
+    if isinstance(conv, nn.ConvTranspose2d):
+        conv.total_ops += inputs[0].numel() * (conv.out_channels // conv.groups) * kernel
+    else:
+        conv.total_ops += output.numel() * (conv.in_channels // conv.groups) * kernel
 
 
 SOURCE_SIDE = 64  # pixels of the square that operations are counted on and scaled from

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolox.errors import ModelError
-from yolox.models.channels import is_convolution, is_depthwise
+from yolox.models.channels import is_convolution, is_depthwise, is_plain_norm
 from yolox.models.graph import Labels, Layer, Trace
 from yolox.models.network import Network
 
@@ -224,7 +224,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         seen.calls += 1
         self._unite(seen.outputs, known.labels)
-        if known.maker is None:
+        if known.maker is None or not is_plain_norm(seen.module):
             seen.alone = False
         else:
             maker = self._layers[known.maker]
@@ -267,7 +267,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._fixed += [*known.labels.tolist(), *outputs.tolist()]
         seen = self._layers[name]
         self._unite(seen.inputs, known.labels)
-        seen.cells += out.shape[-2] * out.shape[-1]
+        where = image if isinstance(module, nn.ConvTranspose2d) else out  # it multiplies there
+        seen.cells += where.shape[-2] * where.shape[-1]
         seen.calls += 1
         seen.before |= self._after[id(out)]
         self._after[id(out)] = frozenset([name])

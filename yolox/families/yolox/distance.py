@@ -1,10 +1,10 @@
 """How far the predictions of two YOLOX models are from each other."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from yolox.families.yolox.head import Predictions
+from yolox.losses.divergence import divergence
 from yolox.ops.boxes import iou_cxcywh
 from yolox.ops.points import decode_boxes, grid_points
 
@@ -21,8 +21,8 @@ def output_distance(own: Predictions, wanted: Predictions, strides: tuple[int, .
     """
     sure = wanted.obj.float().sigmoid()
     norm = sure.sum().clamp(min=1.0)
-    objectness = _divergence(own.obj, wanted.obj).sum()
-    classes = (_divergence(own.cls, wanted.cls) * sure).sum()
+    objectness = divergence(own.obj, wanted.obj).sum()
+    classes = (divergence(own.cls, wanted.cls) * sure).sum()
     points, steps = grid_points(wanted.sizes, strides, wanted.box.device, torch.float32)
     boxes = [decode_boxes(_bounded(p.box), points, steps) for p in (own, wanted)]
     apart = 1 - iou_cxcywh(boxes[0], boxes[1])
@@ -32,11 +32,3 @@ def output_distance(own: Predictions, wanted: Predictions, strides: tuple[int, .
 def _bounded(box: Tensor) -> Tensor:
     """Raw boxes in float32 whose sizes do not overflow."""
     return torch.cat([box[..., :2].float(), box[..., 2:].float().clamp(max=LARGEST_LOG)], dim=-1)
-
-
-def _divergence(own: Tensor, wanted: Tensor) -> Tensor:
-    """Binary cross-entropy less the teacher's own entropy, so that equal logits give zero."""
-    own, wanted = own.float(), wanted.float()
-    target = wanted.sigmoid()
-    cross = F.binary_cross_entropy_with_logits(own, target, reduction="none")
-    return cross - F.binary_cross_entropy_with_logits(wanted, target, reduction="none")

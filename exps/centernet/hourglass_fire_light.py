@@ -1,0 +1,11 @@
+"""Fire modules and a light head: `tools/train.py -n centernet-hourglass-fire-light`."""
+
+from yolox.exp.centernet import CenterNetExp
+
+
+class Exp(CenterNetExp):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = "hourglass_fire"
+        self.head_channels = 256
+        self.light_head = True

@@ -1,0 +1,11 @@
+"""EfficientDet-D5: `tools/train.py -n efficientdet-d5`."""
+
+from yolox.exp.efficientdet import EfficientDetExp
+
+
+class Exp(EfficientDetExp):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaled(1280)
+        self.backbone = "tf_efficientnet_b5"
+        self.pyramid_channels, self.pyramid_cells, self.head_repeats = 288, 7, 4
