@@ -49,12 +49,17 @@ def tiny_model(name: str = "p5") -> tuple[nn.Module, ModelInfo]:
     return fuse(model.eval()), info
 
 
-def spread_scores(model: nn.Module) -> None:
-    """Make an untrained model's scores differ from point to point and reach high values."""
+def spread_statistics(model: nn.Module) -> None:
+    """Batch norms of an untrained model as those of a trained one: each channel differs."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
             module.bias.data.uniform_(-0.5, 0.5)
+
+
+def spread_scores(model: nn.Module) -> None:
+    """Make the scores of an untrained YOLOX differ from point to point and reach high values."""
+    spread_statistics(model)
     head: Any = model.get_submodule("head")
     for layer in [*head.obj_preds, *head.cls_preds]:
         nn.init.normal_(layer.weight, std=0.5)

@@ -9,13 +9,15 @@ from torch import nn
 from torchvision.models import mobilenet_v3_small
 from torchvision.ops import DeformConv2d
 
-from tests.tiny_models import Net, spread_scores
+from tests.tiny_models import Net, spread_scores, spread_statistics
 from yolox.compress.cost import CostModel
 from yolox.compress.groups import ChannelGroup, find_groups, group_table, kept_channels
 from yolox.errors import ModelError
-from yolox.exp import get_exp
+from yolox.exp import Exp, get_exp
 from yolox.exp.build import shipped_names
-from yolox.models.channels import cut_channels
+from yolox.families.centernet import CenterNetSpec
+from yolox.families.efficientdet import EfficientDetSpec
+from yolox.models.channels import cut_channels, filters, is_convolution
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse, is_fused
 
@@ -373,7 +375,10 @@ def test_a_stock_backbone_is_cut_and_counted():
     assert is_fused(fused)
 
 
-@pytest.mark.parametrize("name", shipped_names())
+SHIPPED = [n for n in shipped_names() if issubclass(type(get_exp(exp_name=n)), Exp)]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_pruned_equals_masked_on_every_experiment(name):
     exp = get_exp(exp_name=name)
     torch.manual_seed(0)
@@ -395,6 +400,87 @@ def test_pruned_equals_masked_on_every_experiment(name):
     cost, measured = CostModel(groups).of(removed), complexity(fuse(small), (size, size))
     assert cost.params == measured.params
     assert cost.macs == pytest.approx(measured.macs, rel=5e-3)  # thop counts pooling, too
+
+
+OTHERS = [
+    CenterNetSpec(num_classes=2),
+    CenterNetSpec(num_classes=2, backbone="mobilenet_v2"),
+    CenterNetSpec(num_classes=2, backbone="efficientnet_b0"),
+    CenterNetSpec(num_classes=2, backbone="hourglass_fire", head_channels=32, light_head=True),
+    CenterNetSpec(num_classes=2, backbone="hourglass_fire", head_channels=32),
+    EfficientDetSpec(num_classes=2),
+    EfficientDetSpec(num_classes=2, pyramid_cells=2, fusion="sum"),
+]
+UNCUT = ("backbone.neck.0.offset", "backbone.neck.1.offset", "backbone.neck.2.offset")
+UNCUT += ("head.heat.out", "head.size.out", "head.offset.out")  # of a CenterNet
+UNCUT += ("head.cls.predict.pointwise", "head.box.predict.pointwise")  # of an EfficientDet
+
+
+def silence(model: nn.Module, groups, kept) -> None:
+    """`mask`, for layers without a batch norm behind them, too: weights and biases become zero."""
+    mask(model, groups, kept)
+    for group in groups.groups:
+        gone = np.setdiff1d(np.arange(group.size), kept[group.name])
+        for member in group.members:
+            layer = model.get_submodule(member.layer)
+            if member.side == "out" and member.kind != "norm":
+                index = torch.as_tensor(member.positions[gone].ravel())
+                filters(layer)[index] = 0
+                if layer.bias is not None:
+                    layer.bias[index] = 0
+
+
+@pytest.mark.parametrize("spec", OTHERS, ids=lambda s: f"{s.family}-{s.backbone}")
+def test_pruned_equals_masked_in_other_families(spec):
+    """Through hourglass shortcuts, fire blocks, deformable convolutions, weighted sums, squeeze and
+    excitation, and heads that all levels share; all but predictions and places can be cut."""
+    model = spec.build().eval()
+    spread_statistics(model)
+    for name, layer in model.named_modules():
+        if name in UNCUT[:3]:
+            nn.init.normal_(layer.weight, std=0.01)
+    size = (spec.divisor, spec.divisor)
+    groups = find_groups(model, size)
+    cut = {m.layer for g in groups.groups for m in g.members if m.side == "out"}
+    layers = {name for name, layer in model.named_modules() if is_convolution(layer)}
+    assert layers - cut == layers & set(UNCUT)
+
+    kept = half(groups)
+    small = cut_channels(model, kept_channels(groups, kept))
+    image = torch.rand(1, 3, *size) * 255
+    with torch.no_grad():
+        found, dense = small.raw(image)[:2], model.raw(image)[:2]
+        fused = fuse(small)
+        folded = fused.raw(image)[:2]
+        silence(model, groups, kept)
+        expected = model.raw(image)[:2]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-5)
+    assert (dense[0] - expected[0]).abs().max() > 1e-2
+
+    removed = np.array([g.size - len(kept[g.name]) for g in groups.groups])
+    cost, measured = CostModel(groups).of(removed), complexity(fused, size)
+    assert cost.params == measured.params
+    assert cost.macs == pytest.approx(measured.macs, rel=1e-2)  # thop counts pooling, too
+    assert is_fused(fused) == (spec.family == "centernet")
+
+
+def test_batch_norms_that_do_more_are_not_folded_away():
+    """Some packages' apply an activation, too."""
+
+    class NormAndAct(nn.BatchNorm2d):
+        def forward(self, x):
+            return torch.relu(super().forward(x))
+
+    class Bends(Residual):
+        def __init__(self):
+            super().__init__()
+            self.b[1] = NormAndAct(8)
+
+    model = randomised(Bends())
+    image = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(fuse(model)(image), model(image))
 
 
 def test_prediction_layers_and_the_image_are_never_cut():
