@@ -10,9 +10,9 @@ from yolox.config import EvalSpec
 from yolox.errors import UsageError
 from yolox.exp import get_exp
 from yolox.families.centernet import CenterNetLoss, CenterNetSpec
+from yolox.families.centernet.deformable import DeformableConv, by_sampling
 from yolox.families.centernet.network import MOST, Raw
 from yolox.families.centernet.targets import gaussian_radius, gaussians, make_targets
-from yolox.families.centernet.upsampled import DeformableConv
 from yolox.models.complexity import count_parameters
 from yolox.ops.nms import postprocess
 
@@ -217,6 +217,18 @@ def test_deformable_convolutions_without_offsets_are_plain_ones(kind):
         found = deform(x.to(kind), offset.to(kind), mask.to(kind))
     assert found.dtype == kind
     torch.testing.assert_close(found.float(), plain, rtol=2e-2, atol=2e-2)
+
+
+def test_deformable_convolutions_by_sampling():
+    """As they are exported: points outside of the image are zero, masks weigh."""
+    deform = DeformableConv(3, 5)
+    x = torch.randn(2, 3, 7, 9)
+    offset, mask = torch.randn(2, 18, 7, 9) * 3, torch.rand(2, 9, 7, 9)
+    found = by_sampling(x, offset, mask, deform.weight)
+    torch.testing.assert_close(found, deform(x, offset, mask), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        by_sampling(x, offset, None, deform.weight), deform(x, offset), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

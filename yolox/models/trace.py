@@ -42,6 +42,8 @@ _UNARY = {
     "upsample_nearest2d",
     "upsample_bilinear2d",
     "constant_pad_nd",
+    "reflection_pad2d",
+    "replication_pad2d",
     "clone",
     "_to_copy",
     "alias",

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.ops import DeformConv2d, deform_conv2d
 
 from yolox.errors import UsageError
+from yolox.families.centernet.deformable import DeformableConv
 
 NECK_WIDTHS = (256, 128, 64)
 CLASSIFIER = ("avgpool", "fc", "classifier")  # torchvision's names of what a detector leaves out
@@ -44,31 +43,8 @@ def torchvision_weights(name: str) -> Mapping[str, Tensor]:
     return found
 
 
-class DeformableConv(DeformConv2d):
-    """A modulated deformable 3x3 convolution without bias, in float32 at least.
-
-    Its kernels exist in no lower precision on the CPU.
-    """
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, C, H, W], offset [B, 18, H, W] in cells (y, x), mask [B, 9, H, W] -> [B, O, H, W]."""
-        kind = x.dtype if x.dtype == torch.float64 else torch.float32
-        out: Tensor = deform_conv2d(
-            x.to(kind),
-            offset.to(kind),
-            self.weight.to(kind),
-            None if self.bias is None else self.bias.to(kind),
-            padding=self.padding,
-            mask=None if mask is None else mask.to(kind),
-        )
-        return out.to(x.dtype)
-
-
 class UpBlock(nn.Module):
-    """A deformable convolution (Zhu 2019), and a transposed one that doubles the size."""
+    """A deformable convolution, and a transposed one that doubles the size."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -82,8 +58,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, 2 H, 2 W]."""
-        rows, columns, mask = self.offset(x).chunk(3, dim=1)
-        moved = self.deform(x, torch.cat([rows, columns], dim=1), mask.sigmoid())
+        places, mask = self.offset(x).split([18, 9], dim=1)
+        moved = self.deform(x, places, mask.sigmoid())
         out: Tensor = self.up_norm(self.up(self.deform_norm(moved).relu())).relu()
         return out
 

@@ -50,8 +50,12 @@ class Projection(nn.Module):
 
 
 def halved(x: Tensor) -> Tensor:
-    """Max-pooled 3x3 to half the size: [B, C, H, W], both even -> [B, C, H / 2, W / 2]."""
-    return F.max_pool2d(x, 3, 2, ceil_mode=True)
+    """Max-pooled 3x3 to half the size: [B, C, H, W], both even -> [B, C, H / 2, W / 2].
+
+    The last row and column are repeated, which no maximum notices: OpenVINO reads no pooling whose
+    kernel is larger than a map, as with `ceil_mode`.
+    """
+    return F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 3, 2)
 
 
 class Node(nn.Module):

@@ -1,0 +1,47 @@
+"""Points that a decoder has chosen, best first, are compared whatever their order."""
+
+import pytest
+import torch
+
+from yolox.export.parity import _compare_points
+
+
+def ranked(count=40):
+    """[count, 7] points whose scores fall from 0.9, and boxes that lie apart."""
+    score = torch.linspace(0.9, 0.1, count)
+    place = torch.arange(count)[:, None] * 20.0
+    boxes = torch.cat([place, place, torch.full((count, 2), 10.0)], dim=1)
+    return torch.cat([boxes, torch.ones(count, 1), score[:, None], score[:, None] / 2], dim=1)
+
+
+def test_equal_scores_may_come_in_another_order():
+    reference = ranked()
+    reference[3, 5:] = reference[2, 5:]
+    found = reference.clone()
+    found[[2, 3]] = reference[[3, 2]]
+    assert _compare_points(reference, found) == (0.0, pytest.approx(0.0, abs=1e-9), 0, 80)
+
+
+def test_another_box_at_the_end_is_no_loss_but_one_before_it_is():
+    reference, found = ranked(), ranked()
+    found[-1, :2] += 500
+    assert _compare_points(reference, found)[2] == 0
+    found[5, :2] += 5000
+    assert _compare_points(reference, found)[2] == 2  # each table has one that the other lacks
+
+
+def test_differences_of_boxes_and_scores_are_seen():
+    reference, found = ranked(), ranked()
+    found[7, 2] += 0.1
+    found[9, 6] += 0.05
+    score, box, lost, _ = _compare_points(reference, found)
+    assert score == pytest.approx(0.05, abs=1e-6)
+    assert box == pytest.approx(0.1 / 10.1, rel=1e-3)
+    assert lost == 0
+
+
+def test_points_in_a_fixed_order_are_compared_one_by_one():
+    reference = ranked().flip(0)
+    found = reference.clone()
+    found[[2, 3]] = reference[[3, 2]]
+    assert _compare_points(reference, found)[1] == pytest.approx(1.0)
