@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import deform_conv2d
 
 from yolox.config import EvalSpec
 from yolox.errors import UsageError
@@ -220,15 +221,15 @@ def test_deformable_convolutions_without_offsets_are_plain_ones(kind):
 
 
 def test_deformable_convolutions_by_sampling():
-    """As they are exported: points outside of the image are zero, masks weigh."""
+    """As on the CPU and exported: points outside of the image are zero, masks weigh."""
     deform = DeformableConv(3, 5)
     x = torch.randn(2, 3, 7, 9)
     offset, mask = torch.randn(2, 18, 7, 9) * 3, torch.rand(2, 9, 7, 9)
-    found = by_sampling(x, offset, mask, deform.weight)
-    torch.testing.assert_close(found, deform(x, offset, mask), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        by_sampling(x, offset, None, deform.weight), deform(x, offset), rtol=1e-4, atol=1e-5
-    )
+    for share in (mask, None):
+        found = by_sampling(x, offset, share, deform.weight)
+        expected = deform_conv2d(x, offset, deform.weight, padding=1, mask=share)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(deform(x, offset), found)
 
 
 @pytest.mark.parametrize(

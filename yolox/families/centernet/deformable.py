@@ -6,14 +6,16 @@ from torch.nn import functional as F
 from torchvision.ops import DeformConv2d, deform_conv2d
 
 KERNEL = 3
+KERNEL_DEVICES = ("cuda", "meta")  # where torchvision's kernel runs, or is named in a trace
 
 
 class DeformableConv(DeformConv2d):
-    """A modulated deformable 3x3 convolution (Zhu 2019), in float32 at least.
+    """A modulated deformable 3x3 convolution (Zhu 2019).
 
-    Torchvision's kernels exist in no lower precision on the CPU. OpenVINO cannot read ONNX's
-    operator, which is younger than the opset that is written, too: exported, it is a sampling of
-    the image at nine points of every cell and a 1x1 convolution over what was sampled.
+    Torchvision's kernel runs on CUDA. Elsewhere, and when exported, it is a sampling of the image
+    at nine points of every cell and a 1x1 convolution over what was sampled: torchvision's kernel
+    for the CPU takes eight times as long to train (`benchmarks/deformable.py`) and knows float32
+    only, and OpenVINO cannot read the operator that ONNX has for it since opset 19.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -24,12 +26,12 @@ class DeformableConv(DeformConv2d):
         kind = x.dtype if x.dtype == torch.float64 else torch.float32
         bias = None if self.bias is None else self.bias.to(kind)
         given = (x.to(kind), offset.to(kind), None if mask is None else mask.to(kind))
-        if torch.onnx.is_in_onnx_export():
-            out = by_sampling(*given, self.weight.to(kind), bias)
-        else:
+        weight = self.weight.to(kind)
+        if x.device.type in KERNEL_DEVICES and not torch.onnx.is_in_onnx_export():
             image, places, share = given
-            weight = self.weight.to(kind)
             out = deform_conv2d(image, places, weight, bias, padding=self.padding, mask=share)
+        else:
+            out = by_sampling(*given, weight, bias)
         return out.to(x.dtype)
 
 
