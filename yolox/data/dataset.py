@@ -17,7 +17,7 @@ import numpy as np
 from yolox.data.annotations import Annotation, Entries, ImageRecord, categories, image_entries
 from yolox.data.image import header_size, read_image
 from yolox.data.paths import ImageFiles, image_root
-from yolox.data.problems import FATAL, Problem
+from yolox.data.problems import FATAL, Overhang, Problem
 from yolox.data.sample import Float32, Int64, Sample, UInt8
 from yolox.data.sources import Source, find_source
 from yolox.errors import DataError
@@ -152,11 +152,14 @@ class DetectionDataset:
 
     def _read_annotations(self, entries: Entries, content: dict[str, Any]) -> None:
         rows: list[tuple[int, int, list[float]]] = []
+        self.overhang = Overhang()
         for annotation in entries.annotations(content):
             if annotation.crowd:
                 self.crowd_boxes += 1
                 continue
-            box = _clipped(annotation, self.images[annotation.image], entries)
+            image = self.images[annotation.image]
+            self.overhang.count(annotation.box_xywh, (image.width, image.height))
+            box = _clipped(annotation, image, entries)
             if box is not None:
                 rows.append((annotation.image, annotation.label, box))
         rows.sort(key=lambda row: row[0])

@@ -104,6 +104,7 @@ def examine(data_dir: str | Path, json_file: str, name: str, allow_outside: bool
         *dataset.problems,
         *_repeated_annotations(annotations, dataset.images),
         *_repeated_names(dataset),
+        *_misplaced_boxes(dataset),
         *_image_problems(dataset),
     ]
     return Report(
@@ -225,6 +226,12 @@ def _repeated_names(dataset: DetectionDataset) -> Iterator[Problem]:
         if count > 1:
             detail = f"{count} categories are named {name!r}"
             yield Problem("duplicate_class_name", None, dataset.json_path.name, detail)
+
+
+def _misplaced_boxes(dataset: DetectionDataset) -> Iterator[Problem]:
+    warning = dataset.overhang.warning()
+    if warning is not None:
+        yield Problem("misplaced_boxes", None, dataset.json_path.name, warning)
 
 
 def _repeated_annotations(

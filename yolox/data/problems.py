@@ -13,6 +13,10 @@ FATAL = ("unknown_category", "unknown_image")
 LEFT_OUT = (*FATAL, "bad_box", "zero_size", "outside_image")
 
 
+OVERHANG = 1.0  # pixels beyond an edge that do not count
+FEW_BOXES, FEW_SHARE = 5, 0.05  # fewer boxes, or a smaller share, may be chance
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with one annotation: what kind, which annotation, and the value."""
@@ -31,6 +35,36 @@ class Problem:
         if self.annotation_id is None:
             return self.file_name
         return f"annotation {self.annotation_id} of {self.file_name}"
+
+
+@dataclass
+class Overhang:
+    """How many boxes reach beyond edges of their images: left or upper ones, right or lower ones.
+
+    Boxes that a labeller drew too large do both. boxes: how many were looked at.
+    """
+
+    boxes: int = 0
+    low: int = 0
+    high: int = 0
+
+    def count(self, box_xywh: Sequence[float], size_wh: tuple[int, int]) -> None:
+        """Look at one box."""
+        x, y, width, height = box_xywh
+        self.boxes += 1
+        self.low += min(x, y) < -OVERHANG
+        self.high += x + width > size_wh[0] + OVERHANG or y + height > size_wh[1] + OVERHANG
+
+    def warning(self) -> str | None:
+        """A line where boxes lie as if centres had been written as corners, else None."""
+        if self.low or self.high < max(FEW_BOXES, self.boxes * FEW_SHARE):
+            return None
+        return (
+            f"{self.high} of {self.boxes} boxes reach beyond the right or lower edge of their "
+            "image and none beyond the left or upper one: as if centres were written where the "
+            "format has upper left corners, or width and height were swapped (draw them: "
+            "yolox doctor --page)"
+        )
 
 
 def summary(problems: Sequence[Problem]) -> list[str]:

@@ -78,7 +78,8 @@ def box_count(dataset: DetectionDataset) -> int:
 
 def _log_dataset(dataset: DetectionDataset) -> None:
     logger.info("{}: {} images, {} boxes", dataset.json_path, len(dataset), box_count(dataset))
-    for line in (*summary(dataset.problems), size_warning(dataset)):
+    lines = summary(dataset.problems)
+    for line in (*lines, dataset.overhang.warning(), size_warning(dataset)):
         if line is not None:
             logger.warning("{}", line)
 
