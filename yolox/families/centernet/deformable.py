@@ -29,7 +29,9 @@ class DeformableConv(DeformConv2d):
         weight = self.weight.to(kind)
         if x.device.type in KERNEL_DEVICES and not torch.onnx.is_in_onnx_export():
             image, places, share = given
-            out = deform_conv2d(image, places, weight, bias, padding=self.padding, mask=share)
+            out: Tensor = deform_conv2d(
+                image, places, weight, bias, padding=self.padding, mask=share
+            )
         else:
             out = by_sampling(*given, weight, bias)
         return out.to(x.dtype)
@@ -41,7 +43,7 @@ def by_sampling(
     """What torchvision's `deform_conv2d` gives with a 3x3 kernel, stride 1 and padding 1."""
     height, width = x.shape[-2:]
     points = KERNEL * KERNEL
-    moved = offset.unflatten(1, (points, 2))
+    moved = offset.reshape(-1, points, 2, height, width)
     y, x_places = moved[:, :, 0], moved[:, :, 1]  # [B, 9, H, W]
     steps = torch.arange(KERNEL, device=x.device, dtype=x.dtype) - KERNEL // 2
     rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None]
@@ -51,7 +53,7 @@ def by_sampling(
     # `grid_sample` counts from the borders of the outer cells, -1 to 1
     grid = torch.stack([(2 * x_places + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     found = F.grid_sample(x, grid.flatten(1, 2), padding_mode="zeros", align_corners=False)
-    found = found.unflatten(2, (points, height))  # [B, C, 9, H, W]
+    found = found.reshape(-1, x.shape[1], points, height, width)
     if mask is not None:
         found = found * mask[:, None]
     return F.conv2d(found.flatten(1, 2), weight.flatten(1)[:, :, None, None], bias)
