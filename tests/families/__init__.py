@@ -1,1 +1,3 @@
-"""Detector families that the toolkit does not have: each is an experiment file and nothing more."""
+"""Detector families: toys that the toolkit does not have, each an experiment file and nothing more,
+and small members of those it has.
+"""

@@ -9,6 +9,7 @@ from torch import nn
 
 from tests.tiny_models import SPECS, Net, Noise, spread_scores
 from tests.unit.test_groups import FOUND, Depthwise, Levels, Residual, conv, randomised
+from yolox.compress import least_squares as adaptation
 from yolox.compress.calibration import CalibrationImages
 from yolox.compress.forward_cache import ForwardCache
 from yolox.compress.groups import find_groups, kept_channels
@@ -214,6 +215,21 @@ def rows(maps):
     """[B, C, H, W] -> centred [B * H * W, C]."""
     flat = maps.permute(0, 2, 3, 1).flatten(0, 2)
     return flat - flat.mean(0)
+
+
+def test_large_systems_are_solved_by_steps(monkeypatch):
+    """As those that are solved directly; a column that nothing is allowed in stays zero."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 300, 40, dtype=torch.float64)
+    system = x.mT @ x / 300 + 1e-3 * torch.eye(40)
+    target, start = torch.randn(2, 2, 40, 7, dtype=torch.float64)
+    allowed = torch.rand(2, 40, 7) > 0.4
+    allowed[:, :, 3] = False
+    expected = adaptation.solve_within(system, target, allowed, start)
+    monkeypatch.setattr(adaptation, "MOST_DIRECT", 0.0)
+    found = adaptation.solve_within(system, target, allowed, start)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not found[~allowed].any()
 
 
 def test_output_errors_are_those_of_least_squares():

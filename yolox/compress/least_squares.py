@@ -36,6 +36,8 @@ from yolox.ops.precision import to_float64
 Batches = Callable[[], Iterator[Tensor]]  # images [B, 3, H, W] float, anew at every call
 
 CHUNK_BYTES = 256e6  # of the systems that are solved at once
+MOST_DIRECT = 1e13  # outputs times the cube of inputs, above which systems are solved by steps
+NEAR, MOST_STEPS = 1e-6, 300
 LEAST_VARIANCE = 1e-12
 LEAST_GAIN = 1e-6  # of a batch norm, below which nothing is known of the scale before it
 HUGE_VARIANCE = 1e30  # nothing of what a channel reads is left
@@ -222,7 +224,7 @@ def resolve(conv: Any, moments: LayerStatistics, mask: Tensor | None, ridge: flo
         after = torch.linalg.solve(system, target)
     else:
         allowed = mask.to(cov_xx.device).reshape(before.mT.shape).mT
-        after = solve_within(system, target, allowed)
+        after = solve_within(system, target, allowed, before)
     constant: Tensor = (mean_y[:, None, :] - mean_x[:, None, :] @ after).reshape(-1)
     set_weight_matrix(conv, _like(after.mT, conv.weight))
     if conv.bias is not None:
@@ -230,13 +232,17 @@ def resolve(conv: Any, moments: LayerStatistics, mask: Tensor | None, ridge: flo
     return constant
 
 
-def solve_within(system: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
+def solve_within(system: Tensor, target: Tensor, allowed: Tensor, start: Tensor) -> Tensor:
     """Solve for each output on its own, over the inputs that its mask allows.
 
-    system: [blocks, D, D]; target, allowed: [blocks, D, O]. Forbidden inputs get equations of
-    their own that say zero.
+    system: [blocks, D, D]; target, allowed, start: [blocks, D, O]. Forbidden inputs get equations
+    of their own that say zero. Where that would take minutes, all outputs of a block are solved
+    together by steps that begin at `start`.
     """
     blocks, size, outputs = target.shape
+    if outputs * size**3 > MOST_DIRECT:
+        parts = zip(system, target, allowed, start, strict=True)
+        return torch.stack([solve_by_steps(*part) for part in parts])
     result = torch.zeros_like(target)
     step = max(int(CHUNK_BYTES / (8 * size * size)), 1)
     identity = torch.eye(size, dtype=torch.bool, device=system.device)
@@ -249,6 +255,31 @@ def solve_within(system: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
             rights = torch.where(inside, target[block, :, start : start + step].T, 0.0)
             solved = torch.linalg.solve(systems, rights[:, :, None])[:, :, 0]
             result[block, :, start : start + step] = solved.T
+    return result
+
+
+def solve_by_steps(system: Tensor, target: Tensor, allowed: Tensor, start: Tensor) -> Tensor:
+    """Conjugate gradients (Hestenes 1952) within masks, all columns at once.
+
+    system: [D, D], symmetric and positive; target, allowed, start: [D, O]. Preconditioned by the
+    diagonal. Ends when the residual of every column is `NEAR` of its target, or after `MOST_STEPS`.
+    """
+    inverse = allowed / system.diagonal()[:, None]
+    result = torch.where(allowed, start, 0.0)
+    rest = torch.where(allowed, target - system @ result, 0.0)
+    limit = NEAR * torch.where(allowed, target, 0.0).norm(dim=0)
+    towards = inverse * rest
+    power = (rest * towards).sum(0)
+    for _ in range(MOST_STEPS):
+        if bool((rest.norm(dim=0) <= limit).all()):
+            break
+        moved = torch.where(allowed, system @ towards, 0.0)
+        length = power / (towards * moved).sum(0).clamp(min=torch.finfo(power.dtype).tiny)
+        result = result + length * towards
+        rest = rest - length * moved
+        scaled = inverse * rest
+        before, power = power, (rest * scaled).sum(0)
+        towards = scaled + power / before.clamp(min=torch.finfo(power.dtype).tiny) * towards
     return result
 
 
