@@ -3,11 +3,12 @@ and small members of those that the toolkit has beside YOLOX.
 """
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.runs import error_line
+from tests.pipeline.runs import error_line, run_training
 from yolox.cli.common import run
 from yolox.cli.compress import main as prune_main
 from yolox.cli.deploy import main as deploy_main
@@ -15,6 +16,7 @@ from yolox.cli.eval import main as eval_main
 from yolox.cli.export import main as export_main
 from yolox.cli.train import main as train_main
 from yolox.engine import checkpoint
+from yolox.errors import YoloxError
 
 HERE = Path(__file__).resolve().parent.parent / "families"
 SLOW = ("anchors", "centernet", "efficientdet")
@@ -118,3 +120,17 @@ def test_a_family_of_ones_own_is_named_by_its_experiment(family, tmp_path, capsy
     checkpoint.save(path, content)
     assert run(eval_main, ["-c", str(path)]) == 4
     assert f"is of the family '{spec.family}': name its experiment with -f" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("family", "precision"), [("centernet", "bf16"), ("efficientdet", "fp32")], indirect=["family"]
+)
+def test_built_in_families_resume_exactly(family, precision):
+    """Also where branches are left out at random."""
+    asked = {"precision": precision, "max_epoch": 2, "no_aug_epochs": 1, "eval_interval": 2}
+    whole, _ = run_training(family, name="whole", **asked)
+    with pytest.raises(YoloxError, match="interrupted after step 2"):
+        run_training(family, name="cut", stop_after=2, **asked)
+    rest, _ = run_training(family, name="cut", resume=True, **asked)
+    assert rest == whole[2:]
+    assert all(map(math.isfinite, whole))

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from loguru import logger
@@ -46,6 +47,7 @@ def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], fl
         start = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - start
+        torch.manual_seed(draw_seed(run.spec.seed, run.step * run.spec.accumulate + number))
         losses = forward_backward(run, batch, last=number == run.spec.accumulate - 1)
         for key, loss in losses.items():
             totals[key] += float(loss.detach()) / run.spec.accumulate
@@ -63,6 +65,15 @@ def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, float], fl
         run.ema.update(run.model)
     run.step += 1
     return totals, waited
+
+
+def draw_seed(seed: int, position: int) -> int:
+    """Of what a model draws in one round (branches that are left out), in this process.
+
+    It depends on nothing that came before, so that a resumed run draws the same.
+    """
+    rng = np.random.default_rng([seed, 3, position, dist.rank()])
+    return int(rng.integers(2**63))
 
 
 def _optimise(run: Run) -> None:
