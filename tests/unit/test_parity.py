@@ -45,3 +45,9 @@ def test_points_in_a_fixed_order_are_compared_one_by_one():
     found = reference.clone()
     found[[2, 3]] = reference[[3, 2]]
     assert _compare_points(reference, found)[1] == pytest.approx(1.0)
+
+
+def test_boxes_of_no_size_differ_by_pixels_not_by_shares():
+    reference, found = ranked(), ranked()
+    reference[4, 2:4], found[4, 2:4] = 1e-4, 2e-4
+    assert _compare_points(reference, found)[1] == pytest.approx(0.0, abs=1e-6)

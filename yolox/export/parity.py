@@ -147,7 +147,7 @@ def _compare_ranked(
         if not len(points):
             continue
         apart = (scores[:, None] - theirs).abs().amax(dim=-1)
-        overlap = iou_cxcywh(points[:, None, :4], others[None, :, :4])
+        overlap = iou_cxcywh(_seen(points)[:, None], _seen(others)[None])
         partner = (overlap - apart).argmax(dim=1)
         rows = torch.arange(len(points))
         same = overlap[rows, partner] >= SAME_BOX
@@ -190,5 +190,10 @@ def _compare_detections(
 
 def _box_difference(first_cxcywh: Tensor, second_cxcywh: Tensor) -> float:
     """Largest 1 - IoU of boxes [n, 4] taken in pairs."""
-    overlap = iou_cxcywh(to_float64(first_cxcywh), to_float64(second_cxcywh))
+    overlap = iou_cxcywh(*(_seen(to_float64(boxes)) for boxes in (first_cxcywh, second_cxcywh)))
     return float((1 - overlap).clamp(min=0).max())
+
+
+def _seen(boxes_cxcywh: Tensor) -> Tensor:
+    """Boxes [n, 4 ...] with sides of a pixel at least: differences of smaller ones are no matter."""
+    return torch.cat([boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:4].clamp(min=1.0)], dim=1)
