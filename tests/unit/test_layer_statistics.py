@@ -17,6 +17,7 @@ from yolox.compress.layer_statistics import (
     patches,
     sampled_positions,
     set_weight_matrix,
+    solvable,
     weight_matrix,
 )
 from yolox.compress.least_squares import resolve, solve_within
@@ -166,7 +167,7 @@ def test_masked_systems_are_solved_over_what_is_allowed(monkeypatch, chunk):
     system, target = root.mT @ root, drawn(2, 4, 5, seed=1)
     allowed = drawn(2, 4, 5, seed=2) > -0.3
     allowed[0, :, 0] = False
-    found = solve_within(system, target, allowed)
+    found = solve_within(system, target, allowed, target)
     for block in range(2):
         for output in range(5):
             inside = allowed[block, :, output]
@@ -221,3 +222,12 @@ def test_no_images_are_no_adaptation():
     with pytest.raises(ValueError, match="images 0 is not positive"):
         AdaptStep(images=0)
     assert AdaptStep(images=1).images == 1
+
+
+def test_convolutions_with_a_padding_of_their_own_are_left_alone():
+    class Same(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (0, 1, 0, 1)))
+
+    assert solvable(nn.Conv2d(3, 4, 3))
+    assert not solvable(Same(3, 4, 3))

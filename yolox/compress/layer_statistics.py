@@ -39,9 +39,13 @@ class Call(NamedTuple):
 
 
 def solvable(layer: nn.Module) -> bool:
-    """Whether a layer is a linear map from patches to outputs: a plain or depthwise convolution."""
+    """Whether a layer is a linear map from patches to outputs: a plain or depthwise convolution.
+
+    Those of other packages may pad by a rule of their own.
+    """
     return (
         isinstance(layer, nn.Conv2d)
+        and type(layer).forward is nn.Conv2d.forward
         and (layer.groups == 1 or is_depthwise(layer))
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)

@@ -232,17 +232,17 @@ def resolve(conv: Any, moments: LayerStatistics, mask: Tensor | None, ridge: flo
     return constant
 
 
-def solve_within(system: Tensor, target: Tensor, allowed: Tensor, start: Tensor) -> Tensor:
+def solve_within(system: Tensor, target: Tensor, allowed: Tensor, near: Tensor) -> Tensor:
     """Solve for each output on its own, over the inputs that its mask allows.
 
-    system: [blocks, D, D]; target, allowed, start: [blocks, D, O]. Forbidden inputs get equations
+    system: [blocks, D, D]; target, allowed, near: [blocks, D, O]. Forbidden inputs get equations
     of their own that say zero. Where that would take minutes, all outputs of a block are solved
-    together by steps that begin at `start`.
+    together by steps that begin at `near`.
     """
     blocks, size, outputs = target.shape
     if outputs * size**3 > MOST_DIRECT:
-        parts = zip(system, target, allowed, start, strict=True)
-        return torch.stack([solve_by_steps(*part) for part in parts])
+        parts = (values.unbind() for values in (system, target, allowed, near))
+        return torch.stack([solve_by_steps(*part) for part in zip(*parts, strict=True)])
     result = torch.zeros_like(target)
     step = max(int(CHUNK_BYTES / (8 * size * size)), 1)
     identity = torch.eye(size, dtype=torch.bool, device=system.device)

@@ -195,5 +195,5 @@ def _box_difference(first_cxcywh: Tensor, second_cxcywh: Tensor) -> float:
 
 
 def _seen(boxes_cxcywh: Tensor) -> Tensor:
-    """Boxes [n, 4 ...] with sides of a pixel at least: differences of smaller ones are no matter."""
+    """Boxes [n, 4 ...] with sides of a pixel at least: smaller differences are no matter."""
     return torch.cat([boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:4].clamp(min=1.0)], dim=1)
