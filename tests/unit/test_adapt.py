@@ -32,6 +32,7 @@ from yolox.errors import DataError
 from yolox.families import build
 from yolox.families.yolox import YoloxLoss
 from yolox.models.channels import cut_channels
+from yolox.models.trace import trace
 
 SIZE = (32, 32)
 IMAGES = Noise(SIZE, 8)
@@ -209,6 +210,48 @@ def test_cached_outputs_are_the_models():
                 found = [model.raw(batch).cls for batch in batches]
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
             assert dict(model.named_modules()) == modules  # nothing is left in it
+
+
+class Listed(nn.Module):
+    """A module with convolutions that reads a list of maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, maps):
+        return self.one(maps[0]) + self.two(maps[1])
+
+
+class Iterated(Net):
+    """A network that runs the layers of a sequence one by one."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1))
+        self.listed, self.out = Listed(), nn.Conv2d(8, 4, 1)
+
+    def raw(self, x):
+        maps = []
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        assert len(self.layers) == 2
+        return self.out(self.listed(maps) + self.layers[1](maps[0]))
+
+
+def test_modules_that_are_no_plain_functions_are_cached_or_passed_over():
+    torch.manual_seed(0)
+    model = Iterated().eval()
+    images = Noise((16, 16), 4)
+    cache = ForwardCache(model, trace(model, (16, 16)))
+    with torch.no_grad():
+        expected = [model.raw(batch) for batch in images()]
+        for depth in (0, 2, 3, 3):
+            cache.keep_before(depth)
+            with cache.cached_batches(images) as batches:
+                found = [model.raw(batch) for batch in batches]
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def rows(maps):

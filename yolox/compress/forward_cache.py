@@ -75,7 +75,7 @@ class ForwardCache:
         if path.exists():
             return torch.load(path, weights_only=True, map_location=inputs[0].device)
         output = module(*inputs)
-        if isinstance(output, Tensor) and len(inputs) == 1:
+        if len(inputs) == 1 and all(isinstance(value, Tensor) for value in (output, *inputs)):
             torch.save(output, path)
         else:
             self._unfit.add(name)
@@ -97,6 +97,17 @@ class _Cached(nn.Module):
         """What else is asked of the module, its parts among it."""
         own = self.__dict__["_modules"]
         return own[name] if name in own else getattr(own["module"], name)
+
+    # some networks run the layers of a sequence one by one
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.module)  # type: ignore[call-overload,no-any-return]
+
+    def __len__(self) -> int:
+        return len(self.module)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: Any) -> nn.Module:
+        return self.module[index]  # type: ignore[index,no-any-return]
 
 
 def _deepest(model: Network, trace: Trace) -> dict[str, int]:
