@@ -15,7 +15,6 @@ its splits are named by trailing KEY VALUE options. --latency measures the dense
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,11 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runs import ROOT, option_words, run_command
 from tabulate import tabulate
 
 from yolox.engine.checkpoint import weights_bytes
 
-ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("baseline", "dwconv", "mdconv", "fpn-dark2", "final", "ghost")
 STARTS = ("nothing", "coco")
 EPOCHS = {"nothing": 20, "coco": 10}
@@ -103,7 +102,7 @@ class Bench:
                 BATCH,
                 *words,
                 *self.data,
-                *(str(word) for pair in options.items() for word in pair),
+                *option_words(options),
             )
             done.write_text(json.dumps({"cpu_seconds": seconds}))
         return self.out / name
@@ -159,12 +158,7 @@ class Bench:
 
     def _run(self, script: str, *words: str) -> float:
         """Run a command; returns the seconds of processor time."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with (self.out / "log.txt").open("a") as file:
-            command = [sys.executable, str(ROOT / script), *words]
-            subprocess.run(command, check=True, stdout=file, stderr=file)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return run_command(self.out / "log.txt", script, *words)
 
 
 def table(rows: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
