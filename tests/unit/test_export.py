@@ -93,6 +93,8 @@ NMS = {
     "every class": EvalSpec(0.2, 0.5, multi_class=True, max_detections=20),
     "over classes": EvalSpec(0.2, 0.5, class_agnostic=True, max_detections=20),
     "nothing found": EvalSpec(0.999, 0.5, max_detections=20),
+    "few candidates": EvalSpec(0.2, 0.5, multi_class=True, max_candidates=30, max_detections=20),
+    "few best classes": EvalSpec(0.2, 0.5, max_candidates=15, max_detections=20),
     "more room than points": EvalSpec(0.2, 0.5, max_detections=2000),
 }
 

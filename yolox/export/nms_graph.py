@@ -1,7 +1,8 @@
 """Non-maximum suppression as part of an ONNX graph, in standard operators.
 
 The result is that of `yolox.ops.nms.postprocess` with the same thresholds: class-wise or not, the
-best class of a point or every class of it, scores at least `conf`, the best `max_detections`.
+best class of a point or every class of it, scores at least `conf`, `max_candidates` of them, the best
+`max_detections` of what is left.
 """
 
 from typing import Any
@@ -41,14 +42,31 @@ _BEST_OF_CLASS = """
     nms_every_class = Constant<value = int64[{classes}] {{{numbers}}}>()
     nms_is_best = Equal(nms_label_column, nms_every_class)
     nms_competing = Where(nms_is_best, nms_scores, nms_zero)
-    nms_by_class = Transpose<perm = [0, 2, 1]>(nms_competing)
+    nms_candidates = Transpose<perm = [0, 2, 1]>(nms_competing)
 """
 _BEST_OF_ALL = """
     nms_competing = ReduceMax<keepdims = 1>(nms_scores, nms_last)
-    nms_by_class = Transpose<perm = [0, 2, 1]>(nms_competing)
+    nms_candidates = Transpose<perm = [0, 2, 1]>(nms_competing)
 """
 _EVERY_CLASS = """
-    nms_by_class = Transpose<perm = [0, 2, 1]>(nms_scores)
+    nms_candidates = Transpose<perm = [0, 2, 1]>(nms_scores)
+"""
+
+# Those that are compared: all of them, or the best ones.
+_ALL_CANDIDATES = """
+    nms_by_class = Identity(nms_candidates)
+"""
+_FEW_CANDIDATES = """
+    nms_few = Constant<value = int64[1] {{{candidates}}}>()
+    nms_rows = Constant<value = int64[2] {{0, -1}}>()
+    nms_in_row = Reshape(nms_candidates, nms_rows)
+    nms_there_are = Shape<start = 1, end = 2>(nms_in_row)
+    nms_taken = Min(nms_few, nms_there_are)
+    nms_best_scores, nms_best_places = TopK<axis = 1>(nms_in_row, nms_taken)
+    nms_least = ReduceMin<keepdims = 1>(nms_best_scores, nms_last)
+    nms_least_column = Unsqueeze(nms_least, nms_last)
+    nms_is_taken = GreaterOrEqual(nms_candidates, nms_least_column)
+    nms_by_class = Where(nms_is_taken, nms_candidates, nms_zero)
 """
 
 # Survivors' scores in a table of zeros, [B, A] or [B, classes * A].
@@ -122,7 +140,7 @@ def append_nms(content: Any, spec: EvalSpec, classes: int, output: str) -> Any:
     """
     if spec.max_detections < 1:
         raise UsageError(f"NMS in the graph needs max_detections, not {spec.max_detections}")
-    for key in ("soft_nms", "max_candidates", "min_class_ratio", "min_objectness_ratio"):
+    for key in ("soft_nms", "min_class_ratio", "min_objectness_ratio"):
         if getattr(spec, key):
             raise UsageError(f"NMS in the graph cannot do {key} {getattr(spec, key)}")
     if spec.class_agnostic and spec.multi_class:
@@ -143,6 +161,7 @@ def _text(spec: EvalSpec, classes: int, output: str) -> str:
     competing = _EVERY_CLASS if spec.multi_class else _BEST
     if not spec.multi_class:
         competing += _BEST_OF_ALL if spec.class_agnostic else _BEST_OF_CLASS
+    competing += _FEW_CANDIDATES if spec.max_candidates else _ALL_CANDIDATES
     table = _MANY_PER_POINT if spec.multi_class else _ONE_PER_POINT
     label = _LABEL_OF_ENTRY if spec.multi_class else _LABEL_OF_POINT
     body = (_SPLIT + competing + _SUPPRESS + table + _RANK + label + _GATHER).format(
@@ -150,6 +169,7 @@ def _text(spec: EvalSpec, classes: int, output: str) -> str:
         classes=classes,
         numbers=", ".join(map(str, range(classes))),
         most=spec.max_detections,
+        candidates=spec.max_candidates,
         iou=float(np.float32(spec.nms)),
         # The operator keeps scores above the threshold; ours are at least as high.
         conf=max(float(np.nextafter(np.float32(spec.conf), np.float32(-1.0))), 0.0),

@@ -81,6 +81,7 @@ def nms_facts(spec: EvalSpec) -> dict[str, Any]:
         "iou": spec.nms,
         "class_agnostic": spec.class_agnostic,
         "multi_class": spec.multi_class,
+        "max_candidates": spec.max_candidates,
         "max_detections": spec.max_detections,
     }
 
