@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from yolox.export.parity import _compare_points
+from yolox.export.parity import _compare_detections, _compare_points
 
 
 def ranked(count=40):
@@ -51,3 +51,17 @@ def test_boxes_of_no_size_differ_by_pixels_not_by_shares():
     reference, found = ranked(), ranked()
     reference[4, 2:4], found[4, 2:4] = 1e-4, 2e-4
     assert _compare_points(reference, found)[1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_last_of_as_many_detections_as_may_be_is_no_loss():
+    """Which of nearly equal ones is the last, the last digit decides."""
+    score = torch.tensor([0.9, 0.5, 0.302, 0.3])
+    rows = torch.zeros(4, 7)
+    rows[:, 0] = torch.arange(4) * 30.0
+    rows[:, 1:4] = torch.tensor([0.0, 0, 10])
+    rows[:, 2] = rows[:, 0] + 10
+    rows[:, 4], rows[:, 5] = score, 1.0
+    reference, found = rows[[0, 1, 2]], rows[[0, 1, 3]]
+    assert _compare_detections(reference, found, 0.01, most=3)[2:] == (0, 6)
+    assert _compare_detections(reference, found, 0.01, most=0)[2:] == (2, 6)
+    assert _compare_detections(reference[1:], found, 0.01, most=3)[2:] == (2, 5)

@@ -1,8 +1,8 @@
 """Non-maximum suppression as part of an ONNX graph, in standard operators.
 
 The result is that of `yolox.ops.nms.postprocess` with the same thresholds: class-wise or not, the
-best class of a point or every class of it, scores at least `conf`, `max_candidates` of them, the best
-`max_detections` of what is left.
+best class of a point or every class of it, scores at least `conf`, `max_candidates` of them, and
+the best `max_detections` of what is left.
 """
 
 from typing import Any

@@ -81,7 +81,8 @@ def compare(reference: Backend, exported: Backend, images: Tensor, nms: EvalSpec
         if exported.info.output == "detections":
             rows = list(zip(postprocess(decoded, nms), detect(found, exported, nms), strict=True))
             floor = max(VISIBLE, nms.conf + MARGIN)
-            results = [_compare_detections(*pair, floor) for pair in rows]
+            most = nms.max_detections
+            results = [_compare_detections(*pair, floor, most) for pair in rows]
         else:
             results = [_compare_points(*pair) for pair in zip(decoded, found, strict=True)]
         for score, box, missing, number in results:
@@ -160,11 +161,12 @@ def _compare_ranked(
 
 
 def _compare_detections(
-    reference: Tensor, found: Tensor, floor: float
+    reference: Tensor, found: Tensor, floor: float, most: int
 ) -> tuple[float, float, int, int]:
     """Largest differences of detections that are in both; how many are not; how many there are.
 
-    Rows [n, 7] of `postprocess`. Only those of a score from `floor` must have a counterpart.
+    Rows [n, 7] of `postprocess`. Only those of a score from `floor` must have a counterpart; where
+    there are as many as may be, `most`, only those clearly better than the other's last one.
     """
     rows = [
         torch.cat([xyxy_to_cxcywh(r[:, :4]), r[:, 4:5] * r[:, 5:6], r[:, 6:7]], dim=1)
@@ -172,7 +174,10 @@ def _compare_detections(
     ]
     score, box, lost, count = 0.0, 0.0, 0, 0
     for mine, others in (rows, rows[::-1]):
+        full = 0 < most <= len(others)
+        least = max(floor, float(others[:, 4].min()) + MARGIN) if full else floor
         visible = mine[mine[:, 4] >= floor]
+        must = visible[:, 4] >= least
         count += len(visible)
         if not len(visible) or not len(others):
             lost += len(visible)
@@ -180,7 +185,7 @@ def _compare_detections(
         overlap = iou_cxcywh(visible[:, None, :4], others[None, :, :4])
         best, partner = (overlap * (visible[:, None, 5] == others[None, :, 5])).max(dim=1)
         same = best >= SAME_BOX
-        lost += int((~same).sum())
+        lost += int((~same & must).sum())
         one, other = visible[same], others[partner[same]]
         if len(one):
             score = max(score, float((one[:, 4] - other[:, 4]).abs().max()))
