@@ -126,7 +126,7 @@ def test_fine_tune_with_another_class_count_says_so(tiny_exp, out, capsys, tmp_p
         data_dir=str(tmp_path / "few"),
         ckpt=str(out / "eight" / "best_ckpt.pth"),
     )
-    assert "8 classes in the checkpoint, 3 here" in capsys.readouterr().err
+    assert "8 channels there, 3 here" in capsys.readouterr().err
 
 
 def test_official_checkpoints_are_resumed_from_their_average(tiny_exp, out, capsys):
