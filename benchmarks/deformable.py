@@ -7,10 +7,10 @@ Seconds of a forward pass and of a training step of one layer, in turns, best of
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from tabulate import tabulate
-from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from yolox.families.centernet.deformable import DeformableConv, by_sampling
@@ -41,16 +41,8 @@ def main() -> None:
         offset = torch.randn(BATCH, 18, side, side, requires_grad=True)
         mask = torch.rand(BATCH, 9, side, side, requires_grad=True)
 
-        def kernel(
-            x: Tensor = x, at: Tensor = offset, share: Tensor = mask, w: Tensor = layer.weight
-        ) -> Tensor:
-            return deform_conv2d(x, at, w, padding=1, mask=share)
-
-        def sampling(
-            x: Tensor = x, at: Tensor = offset, share: Tensor = mask, w: Tensor = layer.weight
-        ) -> Tensor:
-            return by_sampling(x, at, share, w)
-
+        kernel = partial(deform_conv2d, x, offset, layer.weight, padding=1, mask=mask)
+        sampling = partial(by_sampling, x, offset, mask, layer.weight)
         with torch.no_grad():
             forward = seconds([kernel, sampling])
         step = seconds([lambda k=k: k().sum().backward() for k in (kernel, sampling)])

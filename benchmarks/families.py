@@ -47,7 +47,7 @@ prune: {{macs: 0.5, images: 64}}
 adapt: {{images: 128}}
 recover: {{teacher: dense, optimizer: adamw, scheduler: cos, max_epoch: {epochs}, warmup_epochs: 1,
   no_aug_epochs: 1, eval_interval: {epochs}, basic_lr_per_img: 5.0e-5, ema_decay: 0.99,
-  ema_warmup: 50.0, pretrained_backbone: ""}}
+  ema_warmup: 50.0}}
 """
 ROWS = ("dense", "control", "merged")
 RUNTIMES = ("torch", "onnxruntime")

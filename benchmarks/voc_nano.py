@@ -66,18 +66,22 @@ class Bench:
     def train(self, variant: str, start: str, seed: int) -> Path:
         """The best checkpoint of a run, trained where it is not there."""
         ckpt = self.weights if start == "coco" else None
-        epochs = self.epochs_of(start)
-        options = {**TRAINING, "max_epoch": epochs, "eval_interval": epochs, "seed": seed}
+        options = self._options(start, seed)
         return self._train(f"{variant}-{start}-{seed}", variant, ckpt, options) / "best_ckpt.pth"
 
     def epochs_of(self, start: str) -> int:
         return max(3, round(EPOCHS[start] * self.epochs))
 
+    def _options(self, start: str, seed: int) -> dict[str, object]:
+        """Those of a training."""
+        epochs = self.epochs_of(start)
+        return {**TRAINING, "max_epoch": epochs, "eval_interval": epochs, "seed": seed}
+
     def floor(self, variant: str, ratio: float, seed: int) -> list[float]:
         """AP after each of the last two epochs of a run whose rate ends at `ratio` of its peak,
         and the best AP when the result is trained as long again, with the usual rates."""
         name, epochs = f"{variant}-floor-{ratio}-{seed}", self.epochs_of("coco")
-        options = {**TRAINING, "max_epoch": epochs, "eval_interval": epochs, "seed": seed}
+        options = self._options("coco", seed)
         once = {**options, "min_lr_ratio": ratio, "save_history_ckpt": True}
         folder = self._train(name, variant, self.weights, once)
         last = [folder / f"epoch_{epoch}_ckpt.pth" for epoch in (epochs - 1, epochs)]

@@ -1,7 +1,7 @@
 """CenterNet with the small hourglass network on the drawn shapes of `make demo`:
 
 `python tools/train.py -n demo-centernet -b 8`, then `compress/prune.py` with
-`configs/centernet.yaml`. The other backbones need pretrained weights, or far more images and time.
+`configs/half_macs.yaml`. The other backbones need pretrained weights, or far more images and time.
 """
 
 from yolox.exp.centernet import CenterNetExp

@@ -1,7 +1,7 @@
 """EfficientDet-D0 on the drawn shapes of `make demo`, from random weights:
 
 `python tools/train.py -n demo-efficientdet -b 8`, then `compress/prune.py` with
-`configs/efficientdet.yaml`.
+`configs/half_macs.yaml`.
 """
 
 from yolox.exp.demo import on_shapes

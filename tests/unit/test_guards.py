@@ -88,9 +88,9 @@ def warnings_of(dataset):
     return "\n".join(lines)
 
 
-def to_coco(source):
-    """The words that convert such files."""
-    images = source.parent / "val2017"
+def to_coco(folder, attribute="car"):
+    """The words that convert such files, which are written."""
+    source, images = road_json(folder, attribute), folder / "val2017"
     return [str(source), "--from", "road-json", "--to", "coco", "--images", str(images)]
 
 
@@ -131,16 +131,7 @@ def test_records_numbered_from_zero_keep_their_cars(folder, tmp_path, base):
 
 def test_names_in_another_case_are_not_skipped(folder, tmp_path, capsys):
     """'Pedestrian' was none of the classes, so nothing was learnt of some of them."""
-    source = road_json(folder, attribute="Pedestrian")
-    words = [
-        str(source),
-        "--from",
-        "road-json",
-        "--to",
-        "coco",
-        "--images",
-        str(folder / "val2017"),
-    ]
+    words = to_coco(folder, attribute="Pedestrian")
     out = tmp_path / "out"
     assert run(convert_main, [*words, "--out", str(out), "--classes", *NAMES]) == 3
     said = error_line(capsys)
@@ -150,16 +141,7 @@ def test_names_in_another_case_are_not_skipped(folder, tmp_path, capsys):
 
 
 def test_conversion_counts_objects_in_and_out(folder, tmp_path, capsys):
-    source = road_json(folder)
-    words = [
-        str(source),
-        "--from",
-        "road-json",
-        "--to",
-        "coco",
-        "--images",
-        str(folder / "val2017"),
-    ]
+    words = to_coco(folder)
     assert run(convert_main, [*words, "--out", str(tmp_path / "out")]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     for name in NAMES:
@@ -195,16 +177,7 @@ def test_height_and_width_swapped_are_noticed(folder):
 
 def test_a_second_run_does_not_append(folder, tmp_path, capsys):
     """One of two merged files had every box twice, the other was no JSON any more."""
-    source = road_json(folder)
-    words = [
-        str(source),
-        "--from",
-        "road-json",
-        "--to",
-        "coco",
-        "--images",
-        str(folder / "val2017"),
-    ]
+    words = to_coco(folder)
     out = tmp_path / "out"
     assert run(convert_main, [*words, "--out", str(out)]) == 0
     path = out / "annotations" / "instances_train2017.json"

@@ -17,13 +17,12 @@ import numpy as np
 from yolox.data.annotations import Annotation, Entries, ImageRecord, categories, image_entries
 from yolox.data.image import header_size, read_image
 from yolox.data.paths import ImageFiles, image_root
-from yolox.data.problems import FATAL, Overhang, Problem
+from yolox.data.problems import FATAL, SLACK, Overhang, Problem
 from yolox.data.sample import Float32, Int64, Sample, UInt8
 from yolox.data.sources import Source, find_source
 from yolox.errors import DataError
 
 PROBED_SIZES = 200  # image headers that the start of a training looks at
-SLACK = 1.0  # pixels by which a box may leave its image without a word
 
 
 class DetectionDataset:

@@ -11,9 +11,7 @@ FATAL = ("unknown_category", "unknown_image")
 #: Kinds that leave an annotation out of the training targets. With every other kind it stays.
 #: annotations in the file = boxes trained on + crowd boxes + problems of these kinds.
 LEFT_OUT = (*FATAL, "bad_box", "zero_size", "outside_image")
-
-
-OVERHANG = 1.0  # pixels beyond an edge that do not count
+SLACK = 1.0  # pixels by which a box may leave its image without a word
 FEW_BOXES, FEW_SHARE = 5, 0.05  # fewer boxes, or a smaller share, may be chance
 
 
@@ -52,8 +50,8 @@ class Overhang:
         """Look at one box."""
         x, y, width, height = box_xywh
         self.boxes += 1
-        self.low += min(x, y) < -OVERHANG
-        self.high += x + width > size_wh[0] + OVERHANG or y + height > size_wh[1] + OVERHANG
+        self.low += min(x, y) < -SLACK
+        self.high += x + width > size_wh[0] + SLACK or y + height > size_wh[1] + SLACK
 
     def warning(self) -> str | None:
         """A line where boxes lie as if centres had been written as corners, else None."""

@@ -1,7 +1,7 @@
 """A training that begins with a classifier's backbone."""
 
 from loguru import logger
-from torch import nn
+from torch import Tensor
 
 from yolox.engine import checkpoint
 from yolox.engine.restore import load_state
@@ -41,7 +41,7 @@ def load_pretrained(model: Detector, source: str) -> None:
     logger.info("{}: {} of {} values are taken over", where, *_values(own, wanted))
 
 
-def _values(state: dict[str, nn.Parameter], keys: list[str]) -> tuple[str, str]:
+def _values(state: dict[str, Tensor], keys: list[str]) -> tuple[str, str]:
     """How many values the tensors of some keys have, and all have."""
     counts = [sum(state[key].numel() for key in some) for some in (keys, state)]
     return f"{counts[0]:,}", f"{counts[1]:,}"

@@ -14,10 +14,11 @@ class Layer:
     """A convolution or batch norm as the trace saw it.
 
     inputs, outputs: the number of every channel. kernel: weights per input and output channel.
-    cells: output positions of one image, over all calls. depth: convolutions before it, on the
-    longest way. norms: batch norms that read a convolution's output directly. sources: the
-    convolutions whose output a batch norm reads directly. alone: whether nothing else than such a
-    layer reads or is read.
+    cells: positions of one image that the kernel is multiplied at, over all calls: of the output,
+    or of a transposed convolution's input. depth: convolutions before it, on the longest way.
+    norms: batch norms that read a convolution's output directly. sources: the convolutions whose
+    output a batch norm reads directly. alone: whether nothing else than such a layer reads or is
+    read.
     """
 
     name: str

@@ -14,8 +14,8 @@ class DeformableConv(DeformConv2d):
 
     Torchvision's kernel runs on CUDA. Elsewhere, and when exported, it is a sampling of the image
     at nine points of every cell and a 1x1 convolution over what was sampled: torchvision's kernel
-    for the CPU takes eight times as long to train (`benchmarks/deformable.py`) and knows float32
-    only, and OpenVINO cannot read the operator that ONNX has for it since opset 19.
+    for the CPU takes six to sixteen times as long to train (`benchmarks/deformable.py`) and knows
+    float32 only, and OpenVINO cannot read the operator that ONNX has for it since opset 19.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -24,16 +24,14 @@ class DeformableConv(DeformConv2d):
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, C, H, W], offset [B, 18, H, W] in cells (y, x), mask [B, 9, H, W] -> [B, O, H, W]."""
         kind = x.dtype if x.dtype == torch.float64 else torch.float32
+        image, places, weight = x.to(kind), offset.to(kind), self.weight.to(kind)
+        share = None if mask is None else mask.to(kind)
         bias = None if self.bias is None else self.bias.to(kind)
-        given = (x.to(kind), offset.to(kind), None if mask is None else mask.to(kind))
-        weight = self.weight.to(kind)
+        out: Tensor
         if x.device.type in KERNEL_DEVICES and not torch.onnx.is_in_onnx_export():
-            image, places, share = given
-            out: Tensor = deform_conv2d(
-                image, places, weight, bias, padding=self.padding, mask=share
-            )
+            out = deform_conv2d(image, places, weight, bias, padding=self.padding, mask=share)
         else:
-            out = by_sampling(*given, weight, bias)
+            out = by_sampling(image, places, share, weight, bias)
         return out.to(x.dtype)
 
 

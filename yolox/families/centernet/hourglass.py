@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,7 @@ class HourglassBackbone(nn.Module):
         super().__init__()
         width, first = layout.channels[0], layout.stem[0]
         between: Sequence[int] = range(layout.stacks - 1)
-        blocks = [BasicBlock(a, b, 2) for a, b in zip(layout.stem, layout.stem[1:], strict=False)]
+        blocks = [BasicBlock(a, b, 2) for a, b in pairwise(layout.stem)]
         self.stem = nn.Sequential(conv_norm(3, first, 7, 2), nn.ReLU(), *blocks)
         self.hourglasses = nn.ModuleList(Hourglass(layout) for _ in range(layout.stacks))
         self.outs = nn.ModuleList(conv_norm(width, width, 3) for _ in range(layout.stacks))

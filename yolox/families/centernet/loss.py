@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolox.families.base import CountMean, unchanged
-from yolox.families.centernet.network import Raw
+from yolox.families.centernet.network import Raw, local_peaks
 from yolox.families.centernet.targets import make_targets
 from yolox.losses.divergence import divergence
 
@@ -46,7 +46,7 @@ class CenterNetLoss:
         the number of objects.
         """
         sure = wanted.heat.float().sigmoid().amax(1, keepdim=True)
-        peaks = (sure * (F.max_pool2d(sure, 3, 1, 1) == sure)).sum().clamp(min=1.0)
+        peaks = local_peaks(sure).sum().clamp(min=1.0)
         heat = divergence(own.heat, wanted.heat).sum()
         size = ((own.size.float() - wanted.size.float()).abs() * sure).sum()
         offset = ((own.offset.float() - wanted.offset.float()).abs() * sure).sum()

@@ -13,6 +13,7 @@ from yolox.families.centernet.hourglass import LAYOUTS, HourglassBackbone
 from yolox.families.centernet.spec import HOURGLASSES, CenterNetSpec
 from yolox.families.centernet.upsampled import UpsampledBackbone, torchvision_weights
 from yolox.models.normalise import ImageNetInput
+from yolox.ops.points import grid_points
 
 PRIOR_BIAS = -math.log(9.0)  # a cell is a centre with probability 0.1
 BOX_DEVIATION = 0.001  # of the first weights of sizes and offsets
@@ -29,6 +30,11 @@ class Raw(NamedTuple):
     offset: Tensor
 
 
+def local_peaks(heat: Tensor) -> Tensor:
+    """Maps [B, C, H, W] in which all but the largest value of each 3x3 neighbourhood is zero."""
+    return heat * (F.max_pool2d(heat, 3, 1, 1) == heat)
+
+
 class CenterNetDetector(Detector):
     """Every cell of a heatmap may be the centre of an object of each class."""
 
@@ -39,14 +45,13 @@ class CenterNetDetector(Detector):
         super().__init__()
         self.strides, self.divisor = (spec.stride,), spec.divisor
         self._backbone = spec.backbone
-        if spec.backbone not in HOURGLASSES:
-            self.pretrained_keys = ("backbone.body.",)
         self.input = ImageNetInput()
-        self.backbone: HourglassBackbone | UpsampledBackbone = (
-            HourglassBackbone(LAYOUTS[spec.backbone])
-            if spec.backbone in HOURGLASSES
-            else UpsampledBackbone(spec.backbone)
-        )
+        self.backbone: HourglassBackbone | UpsampledBackbone
+        if spec.backbone in HOURGLASSES:
+            self.backbone = HourglassBackbone(LAYOUTS[spec.backbone])
+        else:
+            self.backbone = UpsampledBackbone(spec.backbone)
+            self.pretrained_keys = ("backbone.body.",)
         outputs = {"heat": spec.num_classes, "size": 2, "offset": 2}
         self.head = nn.ModuleDict(
             {
@@ -83,10 +88,11 @@ class CenterNetDetector(Detector):
         With `nms 1.0` and `multi_class` the detections are the best peaks of all classes.
         """
         heat = raw.heat.float().sigmoid()
-        peaks = heat * (F.max_pool2d(heat, 3, 1, 1) == heat)
-        scores = peaks.flatten(2).transpose(1, 2)
+        scores = local_peaks(heat).flatten(2).transpose(1, 2)
         sizes = raw.size.float().flatten(2).transpose(1, 2)
-        centres = (raw.offset.float() + cells(heat)).flatten(2).transpose(1, 2)
+        grid = (heat.shape[-2], heat.shape[-1])
+        points, _ = grid_points([grid], self.strides, heat.device, heat.dtype)
+        centres = raw.offset.float().flatten(2).transpose(1, 2) + points
         ones = torch.ones_like(scores[..., :1])
         boxes = torch.cat([centres, sizes.clamp(min=0)], dim=-1) * self.strides[0]
         found = torch.cat([boxes, ones, scores], dim=-1)
@@ -112,11 +118,3 @@ class Branch(nn.Module):
         """[B, inputs, H, W] -> [B, outputs, H, W]."""
         out: Tensor = self.out(self.hidden(x).relu())
         return out
-
-
-def cells(like: Tensor) -> Tensor:
-    """[2, H, W]: x and y of the cells of a map [..., H, W]."""
-    height, width = like.shape[-2:]
-    y = torch.arange(height, device=like.device, dtype=like.dtype)
-    x = torch.arange(width, device=like.device, dtype=like.dtype)
-    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)])

@@ -25,8 +25,9 @@ def torchvision_features(name: str) -> tuple[nn.Sequential, int]:
         layers = OrderedDict(features=network.features)
     else:
         layers = OrderedDict((k, m) for k, m in network.named_children() if k not in CLASSIFIER)
-    norms = [m for m in nn.Sequential(layers).modules() if isinstance(m, nn.BatchNorm2d)]
-    return nn.Sequential(layers), norms[-1].num_features
+    features = nn.Sequential(layers)
+    norms = [m for m in features.modules() if isinstance(m, nn.BatchNorm2d)]
+    return features, norms[-1].num_features
 
 
 def torchvision_weights(name: str) -> Mapping[str, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from yolox.families.efficientdet.spec import STRIDES
+from yolox.ops.points import grid_points
 
 OCTAVES = (0.0, 1 / 3, 2 / 3)  # sizes are 2 to the power of these
 SHAPES = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))  # width and height
@@ -18,23 +19,11 @@ def anchors(sizes: Sequence[tuple[int, int]], scale: float, like: Tensor) -> Ten
 
     sizes: (height, width) of each level in cells. scale: `EfficientDetSpec.anchor_scale`.
     """
-    found = []
-    for (height, width), stride in zip(sizes, STRIDES, strict=True):
-        y, x = torch.meshgrid(
-            torch.arange(height, device=like.device),
-            torch.arange(width, device=like.device),
-            indexing="ij",
-        )
-        centres = (torch.stack([x, y], dim=-1).reshape(-1, 1, 2) + 0.5) * stride
-        shapes = [(w * 2**octave, h * 2**octave) for octave in OCTAVES for w, h in SHAPES]
-        sides = torch.tensor(shapes, device=like.device, dtype=like.dtype) * (scale * stride)
-        found.append(
-            torch.cat(
-                [centres.to(sides).expand(-1, COUNT, -1), sides.expand(len(centres), -1, -1)],
-                dim=-1,
-            ).reshape(-1, 4)
-        )
-    return torch.cat(found)
+    points, steps = grid_points(sizes, STRIDES, like.device, like.dtype)
+    shapes = [(w * 2**octave, h * 2**octave) for octave in OCTAVES for w, h in SHAPES]
+    sides = like.new_tensor(shapes) * (scale * steps)[:, None]  # [cells, COUNT, 2]
+    centres = ((points + 0.5) * steps)[:, None].expand_as(sides)
+    return torch.cat([centres, sides], dim=-1).reshape(-1, 4)
 
 
 def decode(box: Tensor, fixed: Tensor) -> Tensor:
