@@ -5,10 +5,11 @@
     python benchmarks/families.py --data datasets/bccd --classes 3 --side 256 --budget 600 \
         --out YOLOX_outputs/families_bccd train_ann train val_ann val
 
-One epoch is trained first, to see how many the budget has room for. The compression halves the
-MACs, tunes what is left with the dense model as its teacher for half as many epochs, and tunes the
-dense model as long: the control. Trailing KEY VALUE options are those of the experiments. What is
-there already is not done again; --pretrained NAME=FILE gives a model a pretrained backbone.
+Each family has the settings of its run in `exps/demo`. One epoch is trained first, to see how
+many the budget has room for. The compression halves the MACs, tunes what is left with the dense
+model as its teacher for half as many epochs, and tunes the dense model as long: the control.
+Trailing KEY VALUE options are those of the experiments. What is there already is not done again;
+--pretrained NAME=FILE gives a model a pretrained backbone.
 """
 
 import argparse
@@ -35,12 +36,20 @@ SHARED: dict[str, object] = {
     "optimizer": "adamw",
     "scheduler": "cos",
     "weight_decay": 0.02,
-    "basic_lr_per_img": 0.001 / BATCH,
     "ema_decay": 0.99,
     "ema_warmup": 50.0,
     "warmup_epochs": 1,
     "save_history_ckpt": False,
     "eval_report": False,
+}
+OF_FAMILY: dict[str, dict[str, object]] = {  # as in exps/demo
+    "yolox": {"basic_lr_per_img": 0.004 / BATCH},
+    "centernet": {"basic_lr_per_img": 0.001 / BATCH},
+    "efficientdet": {
+        "basic_lr_per_img": 0.004 / BATCH,
+        "weight_decay": 0.1,
+        "drop_path": 0.0,
+    },
 }
 RECIPE = """
 prune: {{macs: 0.5, images: 64}}
@@ -85,7 +94,8 @@ class Bench:
     def _train(self, name: str, model: str, epochs: int) -> float:
         """Processor time of a training."""
         plain = {"no_aug_epochs": max(1, epochs // 5), "eval_interval": max(1, epochs // 2)}
-        options = {**self.options, **plain, "max_epoch": epochs}
+        options = {**self.options, **plain, **OF_FAMILY[model.partition("-")[0]]}
+        options["max_epoch"] = epochs
         if model in self.pretrained:
             options["pretrained_backbone"] = self.pretrained[model]
         words = ["-n", model, "-expn", name, "-b", BATCH, *self.more, *option_words(options)]
