@@ -45,11 +45,7 @@ SHARED: dict[str, object] = {
 OF_FAMILY: dict[str, dict[str, object]] = {  # as in exps/demo
     "yolox": {"basic_lr_per_img": 0.004 / BATCH},
     "centernet": {"basic_lr_per_img": 0.001 / BATCH},
-    "efficientdet": {
-        "basic_lr_per_img": 0.004 / BATCH,
-        "weight_decay": 0.1,
-        "drop_path": 0.0,
-    },
+    "efficientdet": {"basic_lr_per_img": 0.004 / BATCH, "weight_decay": 0.1, "drop_path": 0.0},
 }
 RECIPE = """
 prune: {{macs: 0.5, images: 64}}
