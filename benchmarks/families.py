@@ -30,6 +30,7 @@ MODELS = (
 BATCH = 8
 SHARED: dict[str, object] = {
     "multiscale_range": 0,
+    "random_size": None,
     "data_num_workers": 1,
     "mosaic_prob": 0.0,
     "enable_mixup": False,
