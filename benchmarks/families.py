@@ -107,7 +107,7 @@ class Bench:
             recipe = self.out / f"{model}.yaml"
             recipe.write_text(RECIPE.format(epochs=max(2, epochs // 2)))
             words = ["--ckpt", ckpt, "--recipe", recipe, "--out", out, "-b", BATCH, "--control"]
-            words += ["--backends", *RUNTIMES]
+            words += ["--backends", ",".join(RUNTIMES)]
             run_command(self.log, "compress/prune.py", *words)
         return {row["name"]: row for row in json.loads(report.read_text())["stages"]}
 
