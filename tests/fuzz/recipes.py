@@ -82,7 +82,7 @@ def check(folder: Path, data: bytes) -> bool:
     try:
         recipe = load_recipe(path)
         exp = Exp()
-        set_options(exp, recipe.recover, "recipe: recover")
+        set_options(exp, recipe.recover.options if recipe.recover else {}, "recipe: recover")
         exp.validate()
     except UsageError as error:
         require_one_line(error)

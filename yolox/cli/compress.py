@@ -67,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
     task = named_task(args)
     precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
     options = replace(task.options, batch_size=args.batch_size, precision=precision)
-    task = replace(task, options=options, evaluated=not args.no_eval)
+    pictures = recipe.recover.images if recipe.recover is not None else None
+    task = replace(
+        task, options=options, evaluated=not args.no_eval, calibration=task.calibration or pictures
+    )
     job = job_of(
         task,
         recipe,

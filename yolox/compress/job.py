@@ -94,3 +94,15 @@ class CompressionJob(CompressionTask):
     backends: tuple[str, ...] = ("torch",)
     resamples: int = 200
     control: bool = False
+
+    @cached_property
+    def learns_from_pictures(self) -> bool:
+        """Whether the recovery has pictures without labels."""
+        return self.recipe.recover is not None and self.recipe.recover.images is not None
+
+    @cached_property
+    def selection_set(self) -> DetectionDataset | None:
+        """As of any task; but validation images choose nothing where pictures can."""
+        if self.learns_from_pictures and self.exp.get_select_dataset() is None:
+            return None
+        return super().selection_set

@@ -1,11 +1,11 @@
 """Recipes: what a compression run does, as YAML with strict keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from yolox.compress.steps import BUDGETS, AdaptStep, MaskStep, PruneStep, Storage
+from yolox.compress.steps import BUDGETS, AdaptStep, MaskStep, PruneStep, RecoverStep, Storage
 from yolox.config import from_dict, nearest
 from yolox.config_text import read_text, yaml_value
 from yolox.errors import UsageError
@@ -14,23 +14,17 @@ from yolox.values import shown
 
 @dataclass(frozen=True)
 class Recipe:
-    """What each stage does; a stage that is None, and a recovery without options, is left out.
-
-    recover: options of the experiment for the fine-tune (max_epoch and so on). `teacher: dense`
-    stands for the checkpoint that is compressed.
-    """
+    """What each stage does; a stage that is None is left out."""
 
     mask: MaskStep | None = None
     prune: PruneStep | None = None
     adapt: AdaptStep | None = field(default_factory=AdaptStep)
-    recover: dict[str, Any] = field(default_factory=dict)
+    recover: RecoverStep | None = None
     merge: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
         if self.mask is None and self.prune is None:
             raise ValueError("neither mask nor prune: there is nothing to compress")
-        if self.recover and "max_epoch" not in self.recover:
-            raise ValueError("recover needs max_epoch")
 
     @property
     def needs_images(self) -> bool:
@@ -59,20 +53,30 @@ def load_recipe(path: str | Path) -> Recipe:
     if not isinstance(content, dict):
         raise UsageError(f"recipe {path}: expected keys and values at the top")
     sections = _sections()
-    known = [*sections, "recover"]
     for key, value in content.items():
-        if key not in known:
-            raise UsageError(f"recipe {path}: unknown key {shown(key)}{nearest(key, known)}")
+        if key not in sections:
+            raise UsageError(
+                f"recipe {path}: unknown key {shown(key)}{nearest(key, list(sections))}"
+            )
         if not isinstance(value, dict) and not (key == "adapt" and value is None):
             raise UsageError(f"recipe {path}: {key} has no keys and values")
     parts: dict[str, Any] = {
-        key: from_dict(kind, content[key], f"recipe {path}: {key}")
+        key: from_dict(kind, _nested(kind, content[key]), f"recipe {path}: {key}")
         for key, kind in sections.items()
         if content.get(key) is not None
     }
     if "adapt" in content and content["adapt"] is None:
         parts["adapt"] = None
-    return _checked(lambda: Recipe(recover=content.get("recover", {}), **parts), f"recipe {path}")
+    return _checked(lambda: Recipe(**parts), f"recipe {path}")
+
+
+def _nested(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a section, those that belong to the experiment under `options`."""
+    if kind is not RecoverStep:
+        return values
+    own = {field.name for field in fields(RecoverStep)} - {"options"}
+    options = {key: value for key, value in values.items() if key not in own}
+    return {**{key: value for key, value in values.items() if key in own}, "options": options}
 
 
 def _read_yaml(path: Path) -> Any:
@@ -98,7 +102,7 @@ def with_overrides(
         if budgets:
             fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budgets}
             prune = replace(prune, **fresh) if prune is not None else PruneStep(**fresh)
-        wanted = recipe.recover if recover else {}
+        wanted = recipe.recover if recover else None
         return replace(recipe, mask=mask, prune=prune, recover=wanted)
 
     return _checked(changed, "recipe")

@@ -13,13 +13,13 @@ from yolox.compress.calibration import LabelledSet
 from yolox.compress.fingerprint import Fingerprints
 from yolox.compress.job import CompressionJob
 from yolox.compress.selection import SelectionRule
-from yolox.compress.stage import CONTROL, DENSE, Artefact, Artefacts, Source, Stage, latest
+from yolox.compress.stage import CONTROL, DENSE, LABELS, Artefact, Artefacts, Source, Stage, latest
 from yolox.compress.steps import AdaptStep
 from yolox.compress.workspace import Workspace
 from yolox.config import nearest
 from yolox.engine.state import RunOptions
 from yolox.engine.train import train
-from yolox.errors import UsageError
+from yolox.errors import DataError, UsageError
 from yolox.exp import BaseExp
 from yolox.exp.options import option_types
 from yolox.files import file_hash
@@ -28,6 +28,8 @@ from yolox.values import check_value
 # Options of every recovery that the recipe does not set: a first epoch that ruins the model is
 # taken back and the rate lowered.
 ALWAYS = {"guard": True, "eval_report": False}
+
+CHOOSING = 200  # images of the label stage, at most, that choose the best epoch
 
 # Options of an experiment that change no weight: names and places (contents are compared), what is
 # written when, and how many processes read the images.
@@ -56,15 +58,40 @@ WITHOUT_EFFECT = (
 )
 
 
-def recovery_experiment(job: CompressionJob) -> BaseExp:
-    """The experiment with the recipe's options. Raises UsageError for a wrong option or value."""
-    options = {**ALWAYS, **job.recipe.recover}
+def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> BaseExp:
+    """The experiment with the recipe's options. Raises UsageError for a wrong option or value.
+
+    labels: training set of the label stage, which takes the place of the experiment's.
+    """
+    step = job.recipe.recover
+    assert step is not None
+    options = {**ALWAYS, **step.options}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt
     tuned = copy.deepcopy(job.exp)
     set_options(tuned, options, "recipe: recover")
+    if labels is not None:
+        _learn_from(tuned, labels)
     tuned.validate()
     return tuned
+
+
+def _learn_from(exp: BaseExp, labels: Path) -> None:
+    """Train an experiment on the label stage's images, some of which choose the best epoch.
+
+    Without labelled validation images, these are those that are reported on, too.
+    """
+    if not exp.data_root().is_dir():
+        exp.data_dir = str(labels.parent)
+    exp.train_ann, exp.train_name, exp.allow_outside = str(labels.resolve()), "", True
+    if exp.select_ann is None:
+        exp.select_share = 0.0
+        exp.select_share = min(CHOOSING, len(exp.get_dataset()) // 10) / len(exp.get_dataset())
+    try:
+        exp.get_eval_dataset()
+    except DataError as error:
+        logger.warning("AP is agreement with the teacher ({})", error)
+        exp.val_ann, exp.val_name = exp.train_ann, exp.train_name
 
 
 @dataclass(frozen=True)
@@ -114,8 +141,9 @@ class _Tuning(Stage):
     def given(self, job: CompressionJob, found: Artefacts) -> TuneInputs:
         """The checkpoint, the training, and how the better one is found."""
         adapted = job.recipe.adapt if job.recipe.adapt is not None else AdaptStep()
-        training = Training(recovery_experiment(job), job.options)
-        rule = job.selection_rule(adapted.images)
+        tuned = recovery_experiment(job, found[LABELS].path if LABELS in found else None)
+        rule = replace(job, exp=tuned).selection_rule(adapted.images)
+        training = Training(tuned, job.options)
         return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 
     def run(
@@ -146,7 +174,7 @@ class RecoverStage(_Tuning):
 
     def is_asked(self, job: CompressionJob) -> bool:
         """Where the recipe has options for it."""
-        return bool(job.recipe.recover)
+        return job.recipe.recover is not None
 
     def source(self, found: Artefacts) -> Source:
         """The latest checkpoint."""

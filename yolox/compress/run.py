@@ -1,4 +1,4 @@
-"""The whole compression: mask, plan, prune, adapt, recover, merge, control, evaluate.
+"""The whole compression: mask, plan, prune, adapt, label, recover, merge, control, evaluate.
 
 Every stage reads what the ones before it wrote and leaves its own artefact; a run that was stopped
 after any of them goes on there.
@@ -12,6 +12,7 @@ from pathlib import Path
 from yolox.compress.adapt import AdaptStage
 from yolox.compress.fingerprint import Fingerprints
 from yolox.compress.job import EVALUATE, CompressionJob
+from yolox.compress.label import LabelStage
 from yolox.compress.latency import require_backend
 from yolox.compress.ledger import Ledger
 from yolox.compress.mask import MaskStage
@@ -23,6 +24,7 @@ from yolox.compress.report.evaluate import evaluate
 from yolox.compress.report.measure import ReportRow
 from yolox.compress.stage import DENSE, Artefact, Stage, require_input_kept
 from yolox.compress.workspace import Workspace
+from yolox.data.folder import find_images
 from yolox.engine.restore import restore
 from yolox.errors import UsageError
 from yolox.lock import locked
@@ -32,6 +34,7 @@ STAGES: tuple[Stage, ...] = (
     PlanStage(),
     PruneStage(),
     AdaptStage(),
+    LabelStage(),
     RecoverStage(),
     MergeStage(),
     ControlStage(),
@@ -80,11 +83,11 @@ def _check(job: CompressionJob, stages: Sequence[Stage]) -> None:
         job.exp.get_eval_dataset()
     if recipe.needs_images:
         job.image_source  # noqa: B018 - made, and so checked
-    if job.control and not recipe.recover:
+    if job.control and recipe.recover is None:
         raise UsageError(
             "--control tunes the dense model as the recipe's recover says: it has none"
         )
-    if recipe.recover:
+    if recipe.recover is not None:
         _check_recovery(job, stages)
 
 
@@ -93,6 +96,12 @@ def _check_recovery(job: CompressionJob, stages: Sequence[Stage]) -> None:
     tuned = recovery_experiment(job)
     if tuned.teacher is not None:
         restore(tuned.teacher, tuned.detector_spec())
-    if any(isinstance(stage, RecoverStage) for stage in stages):
-        tuned.get_dataset()
-        tuned.get_eval_dataset()
+    if not any(isinstance(stage, RecoverStage) for stage in stages):
+        return
+    step = job.recipe.recover
+    if step is not None and step.images is not None:
+        find_images(Path(step.images))
+        if not step.labelled:
+            return
+    tuned.get_dataset()
+    tuned.get_eval_dataset()

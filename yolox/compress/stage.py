@@ -11,7 +11,7 @@ from yolox.errors import UsageError
 
 DENSE = "dense"  # the checkpoint that is compressed
 CONTROL = "control"  # the dense model, tuned as long as the compressed one
-PLAN = "plan"  # the one artefact that is no checkpoint
+PLAN, LABELS = "plan", "labels"  # the artefacts that are no checkpoints
 CHAIN = ("masked", "pruned", "adapted", "recovered", "merged")  # each is made from one before it
 
 
@@ -22,7 +22,7 @@ class Artefact(NamedTuple):
     made_from: str | None = None
 
 
-Artefacts = Mapping[str, Artefact]  # by the name of the report's row, or `plan`
+Artefacts = Mapping[str, Artefact]  # by the name of the report's row, or `plan`, or `labels`
 
 
 class Source(NamedTuple):
@@ -67,7 +67,7 @@ def latest(found: Artefacts, before: str) -> Source:
 
 def checkpoints(found: Artefacts) -> dict[str, Artefact]:
     """The checkpoints among artefacts, by name."""
-    return {name: artefact for name, artefact in found.items() if name != PLAN}
+    return {name: artefact for name, artefact in found.items() if name not in (PLAN, LABELS)}
 
 
 def require_input_kept(path: str | Path, out: Path, stages: Iterable[Stage]) -> None:

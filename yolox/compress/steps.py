@@ -1,7 +1,9 @@
 """The options of each stage, with their defaults: the sections of a recipe."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -159,6 +161,30 @@ class AdaptStep:
     def needs_images(self) -> bool:
         """Whether calibration images are needed."""
         return self.least_squares or self.recalibrate
+
+
+@dataclass(frozen=True)
+class RecoverStep:
+    """A fine-tune, and what it learns from.
+
+    images: a folder of pictures without labels, in which the dense model finds what is to be
+        learnt (None: only the experiment's training images). labelled: whether the experiment's
+        training images are learnt from beside them. conf: the least score of what is found.
+    options: of the experiment (max_epoch and so on). `teacher: dense` stands for the checkpoint
+        that is compressed.
+    Raises ValueError for values that cannot be.
+    """
+
+    images: str | None = None
+    labelled: bool = True
+    conf: float = 0.3
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "max_epoch" not in self.options:
+            raise ValueError("recover needs max_epoch")
+        if not 0 <= self.conf <= 1:
+            raise ValueError(f"conf {self.conf} is not between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,12 @@ def _chosen_on(job: CompressionJob) -> str | None:
     if not job.evaluated:
         return None
     chosen, reported = job.exp.get_select_dataset(), job.exp.get_eval_dataset()
+    if chosen is None and job.learns_from_pictures:
+        return (
+            "The best epoch and the best part of the adaptation were chosen by agreement with the "
+            f"dense model on pictures without labels; AP is that of {len(reported)} images that "
+            "chose nothing."
+        )
     if chosen is None:
         return (
             f"The best epoch and the best part of the adaptation were chosen on the {len(reported)}"
@@ -87,7 +93,8 @@ def _data_sets(job: CompressionJob) -> dict[str, DetectionDataset]:
     """The labelled data that were used, by their role."""
     found = {}
     calibrates = job.recipe.needs_images and job.calibration is None
-    if calibrates or job.recipe.recover:
+    step = job.recipe.recover
+    if calibrates or (step is not None and (step.images is None or step.labelled)):
         found["training"] = job.exp.get_dataset()
     if job.evaluated:
         found["validation"] = job.exp.get_eval_dataset()
