@@ -1,7 +1,8 @@
 """Small members of every family, each trained for the same processor time, and compressed.
 
     python benchmarks/families.py --data datasets/demo --classes 4 --side 128 \
-        --out YOLOX_outputs/families_demo
+        --out YOLOX_outputs/families_demo \
+        train_ann instances_train2017.json val_ann instances_val2017.json
     python benchmarks/families.py --data datasets/bccd --classes 3 --side 256 --budget 600 \
         --out YOLOX_outputs/families_bccd train_ann train val_ann val
 
