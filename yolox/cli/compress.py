@@ -1,9 +1,10 @@
 """The whole compression in one command: `python compress/prune.py --ckpt best_ckpt.pth`.
 
 Mask, plan, prune, adapt, recover, merge, evaluate, as a recipe says; without one, the model is cut
-until at most half of its parameters and half of its MACs are left, and the rest is adapted. Ends
-with a table of every stage. A run that was interrupted goes on where it stopped. The experiment is
-the one that made the checkpoint; trailing KEY VALUE pairs set its options.
+until at most half of its parameters and half of its MACs are left, and the rest is adapted and
+tuned with the dense model as its teacher. Ends with a table of every stage. A run that was
+interrupted goes on where it stopped. The experiment is the one that made the checkpoint; trailing
+KEY VALUE pairs set its options.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,7 +20,7 @@ from yolox.cli.common import add_experiment, load_experiment
 from yolox.compress.job import CompressionJob, CompressionTask
 from yolox.compress.recipe import Recipe, half_the_model, load_recipe, with_overrides
 from yolox.compress.run import NAMES, compress
-from yolox.compress.steps import BUDGETS, MaskStep
+from yolox.compress.steps import BUDGETS, MaskStep, RecoverStep
 from yolox.engine.launch import pick_device
 from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
@@ -44,7 +45,11 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="tune the dense model as long, as a row to compare with",
     )
-    parser.add_argument("--no-recover", action="store_true", help="leave the recipe's tuning out")
+    tuning = parser.add_mutually_exclusive_group()
+    tuning.add_argument("--no-recover", action="store_true", help="leave the tuning out")
+    tuning.add_argument(
+        "--pictures", metavar="DIR", help="tune on pictures without labels, too, of this folder"
+    )
     parser.add_argument("--no-eval", action="store_true", help="measure size and speed, not AP")
     parser.add_argument(
         "-b", "--batch-size", type=whole(1, "MAX_BATCH"), default=16, help="of the fine-tune"
@@ -64,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     share = masked_share(args)
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(share, _budgets(args))
     recipe = with_overrides(recipe, share, _budgets(args), not args.no_recover)
+    if args.pictures:
+        recover = recipe.recover or RecoverStep()
+        recipe = replace(recipe, recover=replace(recover, images=args.pictures))
     task = named_task(args)
     precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
     options = replace(task.options, batch_size=args.batch_size, precision=precision)
@@ -136,7 +144,7 @@ def job_of(task: CompressionTask, recipe: Recipe, **how: Any) -> CompressionJob:
 def _without_recipe(share: float | None, budgets: dict[str, float]) -> Recipe:
     """Only masks where only their share is given, else half of the parameters, or what is named."""
     if share is not None and not budgets:
-        return Recipe(mask=MaskStep())
+        return Recipe(mask=MaskStep(), recover=RecoverStep())
     return half_the_model()
 
 

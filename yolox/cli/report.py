@@ -17,11 +17,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse(argv)
     content = load_json(args.report)
     rows, chosen_on = content.get("stages"), content.get("chosen_on")
+    words = content.get("words", [])
     try:
         check_value("stages", rows, list)
         check_value("chosen_on", chosen_on, str | None)
+        check_value("words", words, list[str])
         found = [ReportRow.from_json(row, f"stages[{n}]") for n, row in enumerate(rows or [])]
     except UsageError as error:
         raise DataError(f"{args.report} is not a compression report: {error}") from error
-    sys.stdout.write(report_table(found, chosen_on) + "\n")
+    sys.stdout.write("\n".join([report_table(found, chosen_on), *words, ""]))
     return 0

@@ -43,8 +43,8 @@ def _sections() -> dict[str, type[Any]]:
 
 
 def half_the_model() -> Recipe:
-    """Half of the parameters and of the MACs: `configs/half_params.yaml` without its recovery."""
-    return Recipe(prune=PruneStep(params=0.5, macs=0.5))
+    """Half of the parameters and of the MACs, and a recovery whose schedule the data give."""
+    return Recipe(prune=PruneStep(params=0.5, macs=0.5), recover=RecoverStep())
 
 
 def load_recipe(path: str | Path) -> Recipe:

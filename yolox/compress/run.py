@@ -26,7 +26,7 @@ from yolox.compress.stage import DENSE, Artefact, Stage, require_input_kept
 from yolox.compress.workspace import Workspace
 from yolox.data.folder import find_images
 from yolox.engine.restore import restore
-from yolox.errors import UsageError
+from yolox.errors import DataError, UsageError
 from yolox.lock import locked
 
 STAGES: tuple[Stage, ...] = (
@@ -93,7 +93,13 @@ def _check(job: CompressionJob, stages: Sequence[Stage]) -> None:
 
 def _check_recovery(job: CompressionJob, stages: Sequence[Stage]) -> None:
     """Options, teacher and data of the recovery. Raises UsageError, ModelError, DataError."""
-    tuned = recovery_experiment(job)
+    try:
+        tuned = recovery_experiment(job)
+    except DataError as error:
+        raise DataError(
+            f"{error}; the recovery learns from images (--pictures DIR: of any, without labels; "
+            "--no-recover leaves it out)"
+        ) from error
     if tuned.teacher is not None:
         restore(tuned.teacher, tuned.detector_spec())
     if not any(isinstance(stage, RecoverStage) for stage in stages):

@@ -171,7 +171,9 @@ class RecoverStep:
         learnt (None: only the experiment's training images). labelled: whether the experiment's
         training images are learnt from beside them. conf: the least score of what is found.
     options: of the experiment (max_epoch and so on). `teacher: dense` stands for the checkpoint
-        that is compressed.
+        that is compressed. Without max_epoch, how long it takes follows from the number of images
+        (`schedule.automatic_options`), and without basic_lr_per_img, too, the rate is found by
+        trying some.
     Raises ValueError for values that cannot be.
     """
 
@@ -181,10 +183,18 @@ class RecoverStep:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if "max_epoch" not in self.options:
-            raise ValueError("recover needs max_epoch")
         if not 0 <= self.conf <= 1:
             raise ValueError(f"conf {self.conf} is not between 0 and 1")
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the schedule follows from the data."""
+        return "max_epoch" not in self.options
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the learning rate is found by trying."""
+        return self.is_automatic and "basic_lr_per_img" not in self.options
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from yolox.compress.job import CompressionJob
 from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_checkpoints
 from yolox.compress.report.page import Bar, Picture, picture_pairs, write_page
 from yolox.compress.report.table import report_content, report_table
+from yolox.compress.report.words import plain_words
 from yolox.compress.stage import CONTROL, DENSE, PLAN, Artefacts, checkpoints
 from yolox.data.annotations import load_json
 from yolox.data.dataset import DetectionDataset
@@ -31,7 +32,9 @@ def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> 
     how = MeasureSpec(job.options.device, job.backends, job.evaluated, job.resamples)
     rows = measure_checkpoints(_reported(found), job.exp, how)
     chosen_on = _chosen_on(job)
+    words = plain_words(rows, tuned=job.recipe.recover is not None)
     facts = {
+        "words": words,
         "chosen_on": chosen_on,
         "recipe": asdict(job.recipe),
         "exp": {"name": job.exp.exp_name, "options": job.exp.options()},
@@ -43,7 +46,7 @@ def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> 
     write_json(job.out / REPORT, content, indent=2)
     page = job.out / "report.html"
     write_page(page, rows, content, _bars(found), _pictures(job, found, rows[-1].name))
-    logger.info("report: {}\n{}", page, report_table(rows, chosen_on))
+    logger.info("report: {}\n{}\n{}", page, report_table(rows, chosen_on), "\n".join(words))
     return rows
 
 

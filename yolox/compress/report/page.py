@@ -67,12 +67,15 @@ def write_page(
     first, last = report[0], report[-1]
     head, rows = table_cells(report)
     facts = {
-        key: value for key, value in content.items() if key not in ("stages", "runs", "chosen_on")
+        key: value
+        for key, value in content.items()
+        if key not in ("stages", "runs", "chosen_on", "words")
     }
     what = "Channels" if content["recipe"]["prune"] else "Weights"
     page = template.render(
         title=f"{content['exp']['name']}, compressed",
         subtitle=f"{content['checkpoint']['path']} at {_size(content)}",
+        words=content["words"],
         tiles=_tiles(first, last),
         stage_head=head,
         stage_rows=rows,
