@@ -1,10 +1,15 @@
-"""A checkpoint to run commands on."""
+"""A checkpoint to run commands on, and a trainer that is quick and does as told."""
+
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.tiny_models import spread_scores
+from yolox.compress import recover
 from yolox.engine import checkpoint
+from yolox.engine.train import TrainResult
+from yolox.errors import YoloxError
 from yolox.exp import get_exp
 from yolox.families import spec_to_dict
 
@@ -22,3 +27,32 @@ def ckpt(tmp_path, tiny_exp):
     content = {"model": model.state_dict(), "spec": spec, "exp": origin}
     checkpoint.save(path, content)
     return path
+
+
+class FakeTrainer:
+    """Takes the place of `train`: what it is given times `factor`, or an interruption."""
+
+    def __init__(self):
+        self.factor, self.interrupted, self.calls = 1.0, False, []
+
+    def __call__(self, exp, options):
+        self.calls.append((exp, options))
+        folder = Path(exp.output_dir) / exp.exp_name
+        source = options.ckpt or folder / "latest_ckpt.pth"
+        content = checkpoint.read(source)
+        weights = {
+            key: value * self.factor if value.dim() == 4 else value
+            for key, value in content["model"].items()
+        }
+        checkpoint.save(folder / "latest_ckpt.pth", {**content, "model": weights})
+        if self.interrupted:
+            raise YoloxError("interrupted after step 1")
+        checkpoint.save(folder / "best_ckpt.pth", {**content, "model": weights})
+        return TrainResult(0.5, 0.5, folder)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    fake = FakeTrainer()
+    monkeypatch.setattr(recover, "train", fake)
+    return fake

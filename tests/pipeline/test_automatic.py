@@ -5,21 +5,13 @@ import math
 
 import pytest
 
-from tests.pipeline.test_recovery import FakeTrainer
 from yolox.cli.common import run
 from yolox.cli.compress import main as prune_main
-from yolox.compress import recover, schedule
+from yolox.compress import schedule
 from yolox.compress.schedule import RATES, automatic_options, best_rate, duration
 from yolox.engine.rate import Probe, probe_rates
 from yolox.engine.state import RunOptions
 from yolox.exp import exp_of_checkpoint
-
-
-@pytest.fixture
-def trainer(monkeypatch):
-    fake = FakeTrainer()
-    monkeypatch.setattr(recover, "train", fake)
-    return fake
 
 
 @pytest.fixture

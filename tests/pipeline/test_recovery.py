@@ -13,42 +13,11 @@ from yolox.cli.common import run
 from yolox.cli.compress import main as prune_main
 from yolox.compress import recover
 from yolox.engine import checkpoint
-from yolox.engine.train import TrainResult
-from yolox.errors import YoloxError
 
 RECIPE = (
     "prune: {params: 0.6, criterion: l2}\nadapt:\n"
     "recover: {max_epoch: 1, warmup_epochs: 0, teacher: TEACHER}\n"
 )
-
-
-class FakeTrainer:
-    """Takes the place of `train`: what it is given times `factor`, or an interruption."""
-
-    def __init__(self):
-        self.factor, self.interrupted, self.calls = 1.0, False, []
-
-    def __call__(self, exp, options):
-        self.calls.append((exp, options))
-        folder = Path(exp.output_dir) / exp.exp_name
-        source = options.ckpt or folder / "latest_ckpt.pth"
-        content = checkpoint.read(source)
-        weights = {
-            key: value * self.factor if value.dim() == 4 else value
-            for key, value in content["model"].items()
-        }
-        checkpoint.save(folder / "latest_ckpt.pth", {**content, "model": weights})
-        if self.interrupted:
-            raise YoloxError("interrupted after step 1")
-        checkpoint.save(folder / "best_ckpt.pth", {**content, "model": weights})
-        return TrainResult(0.5, 0.5, folder)
-
-
-@pytest.fixture
-def trainer(monkeypatch):
-    fake = FakeTrainer()
-    monkeypatch.setattr(recover, "train", fake)
-    return fake
 
 
 @pytest.fixture
