@@ -104,3 +104,21 @@ def test_more_images_mean_more_steps_and_fewer_epochs(images, batch):
 
 def test_durations_in_words():
     assert [duration(s) for s in (3.2, 700, 20_000)] == ["3 s", "12 min", "5.6 h"]
+
+
+def test_a_frontier_has_a_folder_for_each_size_and_one_control(command, trainer, tmp_path, capsys):
+    words = ["--frontier", "0.5", "0.8", "--budget", "params", "--control"]
+    assert command(*words) == 0
+    out = tmp_path / "out"
+    content = json.loads((out / "frontier.json").read_text())
+    names = [point["name"] for point in content["points"]]
+    assert names == ["dense", "control", "params 0.8", "params 0.5"]
+    assert content["points"][3]["params"] <= 0.5 < content["points"][2]["params"] <= 0.8
+    assert len(trainer.calls) == 3
+    assert not (out / "params_0.5" / "control.pth").exists()
+    capsys.readouterr()
+    assert command(*words) == 0
+    assert len(trainer.calls) == 3  # all of it was done before
+    assert command("--frontier", "0.8", "--pick", "AP>=0.9*dense") == 2
+    assert command("--pick", "AP>=0.9*dense") == 2
+    assert command("--frontier", "0.8", "--pick", "best") == 2

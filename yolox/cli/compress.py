@@ -17,6 +17,7 @@ from loguru import logger
 from yolox.backends import BACKENDS
 from yolox.cli.arguments import Parser, real, require_writable_folder, whole
 from yolox.cli.common import add_experiment, load_experiment
+from yolox.compress.frontier import Condition, beside, frontier
 from yolox.compress.job import CompressionJob, CompressionTask
 from yolox.compress.recipe import Recipe, half_the_model, load_recipe, with_overrides
 from yolox.compress.run import NAMES, compress
@@ -26,6 +27,7 @@ from yolox.engine.state import RunOptions
 from yolox.errors import UsageError
 
 MEASURED = "torch,onnxruntime,openvino"
+SHARES = tuple(key for key in BUDGETS if key != "latency_ms")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,7 +67,33 @@ def main(argv: list[str] | None = None) -> int:
         default=200,
         help="random parts of the images, for AP's intervals (0: none)",
     )
+    sizes = parser.add_argument_group("several sizes at once")
+    sizes.add_argument(
+        "--frontier",
+        nargs="+",
+        type=real(0, 1),
+        metavar="SHARE",
+        help="compress to each of these shares of the budget, and draw AP against what is left",
+    )
+    sizes.add_argument(
+        "--budget", default="macs", choices=SHARES, help="what --frontier's shares are of"
+    )
+    sizes.add_argument(
+        "--pick",
+        type=Condition.parse,
+        metavar="CONDITION",
+        help="name the smallest model for which it holds: 'AP>=0.95*dense', 'AP>=0.4'",
+    )
+    sizes.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="NAME=REPORT.json",
+        help="draw the last rows of other reports, too",
+    )
     args = parser.parse(argv)
+    if args.frontier is None and (args.pick is not None or args.beside):
+        raise UsageError("--pick and --beside belong to --frontier")
     share = masked_share(args)
     recipe = load_recipe(args.recipe) if args.recipe else _without_recipe(share, _budgets(args))
     recipe = with_overrides(recipe, share, _budgets(args), not args.no_recover)
@@ -88,8 +116,32 @@ def main(argv: list[str] | None = None) -> int:
         resamples=args.resamples,
         control=args.control,
     )
-    compress(job)
+    if args.frontier is None:
+        compress(job)
+    else:
+        _frontier(job, args)
     return 0
+
+
+def _frontier(job: CompressionJob, args: Namespace) -> None:
+    """Compress to several sizes, and write what came of it."""
+    if args.until != NAMES[-1]:
+        raise UsageError("--frontier runs to the end: leave out --until")
+    if args.pick is not None and args.no_eval:
+        raise UsageError("--pick needs AP, which --no-eval leaves out")
+    from yolox.compress.report.frontier import (  # noqa: PLC0415 - matplotlib is slow
+        frontier_table,
+        write_frontier,
+    )
+
+    others = beside(args.beside)
+    points = frontier(job, args.budget, args.frontier)
+    write_frontier(job.out, points, others, None)
+    logger.info("{}\n{}", job.out / "frontier.json", frontier_table(points, others))
+    if args.pick is not None:
+        picked = args.pick.pick(points)
+        write_frontier(job.out, points, others, picked)
+        logger.info("{}: {} ({})", args.pick.text, picked.name, picked.folder)
 
 
 def add_nonzero(parser: ArgumentParser) -> None:
