@@ -1,5 +1,6 @@
 """What compression made of the model: accuracy, size and speed of every artefact, measured here."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class ReportRow:
         same shapes as what they were made from are not measured again.
     peak_mb: MiB at most in memory of the process that runs batch 1, by backend; Python and the
         runtime are part of it.
+    AP_by_class: AP by class, None for a class without objects.
     note: what was kept of several models, and whether the last row was not made from this one.
     """
 
@@ -57,6 +59,7 @@ class ReportRow:
     latency_ms: dict[str, float] = field(default_factory=dict)
     latency_ms_batch8: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
+    AP_by_class: dict[str, float | None] = field(default_factory=dict)
     note: str = ""
 
     @classmethod
@@ -143,6 +146,10 @@ def _measure_accuracy(row: ReportRow, backend: Backend, exp: BaseExp) -> ImageMa
     dataset = exp.get_eval_dataset()
     found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
     row.AP, row.AP50 = found.metrics.AP, found.metrics.AP50
+    row.AP_by_class = {
+        name: None if math.isnan(one.AP) else one.AP
+        for name, one in found.metrics.per_class.items()
+    }
     return match(found.truth, found.results)
 
 

@@ -1,11 +1,12 @@
 """`report.html`: the report as one page without anything outside of it."""
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
 from yolox.files import write_text
 from yolox.predictor import Predictor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PICTURES = 6
@@ -48,7 +52,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG in base64 and what is said below it."""
+    """A JPEG or PNG in base64 and what is said of it."""
 
     data: str
     caption: str
@@ -77,6 +81,7 @@ def write_page(
         subtitle=f"{content['checkpoint']['path']} at {_size(content)}",
         words=content["words"],
         tiles=_tiles(first, last),
+        figures=_figures(report),
         stage_head=head,
         stage_rows=rows,
         notes=table_notes(report, content["chosen_on"]),
@@ -117,6 +122,28 @@ def picture_pairs(
             sides.append(Picture(_jpeg(found.draw()), caption))
         pairs.append(sides)
     return pairs
+
+
+def _figures(report: Sequence[ReportRow]) -> list[Picture]:
+    """Those that there is something to draw for."""
+    from yolox.compress.report.figures import (  # noqa: PLC0415 - matplotlib is slow
+        classes_figure,
+        stages_figure,
+        tradeoff_figure,
+    )
+
+    drawn = {
+        "Accuracy by stage": stages_figure(report),
+        "What it costs": tradeoff_figure(report),
+        "Which classes pay": classes_figure(report),
+    }
+    return [Picture(_png(figure), name) for name, figure in drawn.items() if figure is not None]
+
+
+def _png(figure: "Figure") -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return base64.b64encode(data.getvalue()).decode()
 
 
 def _jpeg(image: UInt8) -> str:
