@@ -104,7 +104,7 @@ def fold_constants(student: Student, trace: Trace) -> Network:
 
     device = next(resting.parameters()).device
     with observed_calls(resting, readers, see) as run:
-        run(torch.zeros(1, 3, *trace.size_hw, device=device))
+        run(torch.zeros(1, resting.image_channels, *trace.size_hw, device=device))
     folded = copy.deepcopy(student.model).eval()
     for name, found in constants.items():
         constant, kept = torch.stack(found).mean(0), student.kept(name, "out")

@@ -1,6 +1,6 @@
 """The plan stage: which channels stay."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from yolox.compress.importance.channels import CHANNEL_CRITERIA, Evidence, Score
 from yolox.compress.importance.gradients import TrainingLoss
 from yolox.compress.job import CompressionJob
 from yolox.compress.latency import Stopwatch, latency_miss, plan_for_latency
-from yolox.compress.least_squares import Student, least_squares
+from yolox.compress.least_squares import Batches, Student, least_squares
 from yolox.compress.planner import Plan, Planner, require_reachable
 from yolox.compress.sensitivity import Curves, SensitivityInputs, SensitivityStep, measured_curves
 from yolox.compress.stage import DENSE, PLAN, Artefact, Artefacts, Stage
@@ -32,7 +32,7 @@ from yolox.compress.workspace import Loaded, Workspace
 from yolox.engine import checkpoint
 from yolox.errors import YoloxError
 from yolox.files import write_json
-from yolox.models.channels import compose, cut_channels, cut_masks
+from yolox.models.channels import Channels, compose, cut_channels, cut_masks
 from yolox.models.network import Network
 
 LARGEST_SHARE = 1 - 1e-9  # a budget is less than all
@@ -144,25 +144,12 @@ class _Planning:
         return _Found(timed.plan, groups, measured, latency_miss(timed, self._step))
 
     def _in_rounds(self) -> Plan:
-        """The plan for budgets in size, reached in as many rounds as the step says."""
-        step, groups, model = self._step, self._groups, self._loaded.model
-        require_reachable(groups, step)
-        dense = CostModel(groups).dense()
-        channels: dict[str, dict[str, list[int]]] = {}
-        current, small = model, groups
-        curves = self._curves()
-        for number in range(1, step.rounds + 1):
-            now = _shares_of_round(step, number, dense, CostModel(small).dense())
-            scores = self._scores(current, small, cut_masks(self._masks, model, channels))
-            plan = Planner(small, scores, replace(step, **now), curves, groups.sizes).within(now)
-            channels = compose(channels, kept_channels(small, plan.kept))
-            if number < step.rounds:
-                assert self._images is not None  # a step with rounds needs images
-                student = Student(cut_channels(model, channels), model, channels, {})
-                current = least_squares(student, groups.trace, self._images)
-                small = find_groups(current, self._given.test_size, step.exclude)
-        kept = kept_units(groups, channels)
-        return Plan(kept, CostModel(groups).after(kept), dense)
+        model = self._loaded.model
+
+        def scores(current: Network, groups: Groups, channels: Channels) -> Scores:
+            return self._scores(current, groups, cut_masks(self._masks, model, channels))
+
+        return plan_in_rounds(model, self._groups, self._step, scores, self._images, self._curves())
 
     def _curves(self) -> Curves:
         """Of the dense model, for all rounds; none where the ranking needs none."""
@@ -181,6 +168,36 @@ class _Planning:
             seed=self._given.seed,
         )
         return CHANNEL_CRITERIA[self._step.criterion](evidence)
+
+
+def plan_in_rounds(
+    model: Network,
+    groups: Groups,
+    step: PruneStep,
+    scores: Callable[[Network, Groups, Channels], Scores],
+    images: Batches | None,
+    curves: Curves,
+) -> Plan:
+    """The plan for budgets in size, reached in as many rounds as the step says.
+
+    scores: of the groups of a model, cut to these channels. images: for a step with rounds.
+    """
+    require_reachable(groups, step)
+    dense = CostModel(groups).dense()
+    channels: dict[str, dict[str, list[int]]] = {}
+    current, small = model, groups
+    for number in range(1, step.rounds + 1):
+        now = _shares_of_round(step, number, dense, CostModel(small).dense())
+        found = scores(current, small, channels)
+        plan = Planner(small, found, replace(step, **now), curves, groups.sizes).within(now)
+        channels = compose(channels, kept_channels(small, plan.kept))
+        if number < step.rounds:
+            assert images is not None
+            student = Student(cut_channels(model, channels), model, channels, {})
+            current = least_squares(student, groups.trace, images)
+            small = find_groups(current, groups.trace.size_hw, step.exclude)
+    kept = kept_units(groups, channels)
+    return Plan(kept, CostModel(groups).after(kept), dense)
 
 
 def _shares_of_round(step: PruneStep, number: int, dense: Cost, current: Cost) -> dict[str, Any]:

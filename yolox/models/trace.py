@@ -61,7 +61,9 @@ _UNARY = {
     "softplus",
 }
 _BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
+_RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "squeeze"}
 _FEATURE_DIMS = 4  # batch, channels, height, width
+_VECTOR_DIMS = 2  # batch, channels: of features that were pooled to one cell
 
 
 def trace(model: Network, size_hw: tuple[int, int]) -> Trace:
@@ -71,7 +73,7 @@ def trace(model: Network, size_hw: tuple[int, int]) -> Trace:
     """
     probe = copy.deepcopy(model).to("meta").eval()
     mode = _Watch(probe)
-    image = torch.empty(1, 3, *size_hw, device="meta")
+    image = torch.empty(1, model.image_channels, *size_hw, device="meta")
     try:
         with torch.no_grad(), mode:
             mode.start(image)
@@ -169,6 +171,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._unary
         if name in _BINARY:
             return self._binary
+        if name in _RESHAPES:
+            return self._reshape
         if "batch_norm" in name:
             return self._norm
         rules: dict[str, Callable[[str, tuple[Any, ...], Any], bool]] = {
@@ -190,9 +194,20 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         first = out[0] if isinstance(out, tuple) else out
         if known is None:
             return True
-        if first.dim() != _FEATURE_DIMS or first.shape[1] != len(known.labels):
+        if first.dim() not in (_FEATURE_DIMS, _VECTOR_DIMS) or first.shape[1] != len(known.labels):
             return False
         self._note(first, _Known(known.labels))
+        return True
+
+    def _reshape(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
+        """One cell of channels as a vector, or the other way round."""
+        known = self._of(args[0])
+        if known is None:
+            return True
+        batch, channels = args[0].shape[0], len(known.labels)
+        if out.shape not in ((batch, channels), (batch, channels, 1, 1)):
+            return False
+        self._note(out, _Known(known.labels))
         return True
 
     def _binary(self, name: str, args: tuple[Any, ...], out: Any) -> bool:
@@ -295,7 +310,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._of(args[0])
         if known is None:
             return True
-        if out.dim() != _FEATURE_DIMS or any(dim % _FEATURE_DIMS < 2 for dim in args[1]):
+        dims = {dim % args[0].dim() for dim in args[1]}
+        cells = dims <= {2, 3} and (out.dim() == _FEATURE_DIMS or dims == {2, 3})
+        if args[0].dim() != _FEATURE_DIMS or not cells:
             return False
         self._note(out, _Known(known.labels))
         return True
