@@ -22,10 +22,10 @@ from yolox.families import build, spec_to_dict
 from yolox.families.yolox import YoloxSpec
 from yolox.models.channels import cut_channels
 from yolox.models.fuse import fuse
-from yolox.ops.sparse import encode
+from yolox.ops.sparse import ENCODINGS, encode
 
 SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.0625)
-KINDS = ("dense", "masked", "pruned", "bitmask", "coo", "training", "official")
+KINDS = ("dense", "masked", "pruned", *ENCODINGS, "training", "official")
 TENSORS: list[Any] = [
     torch.zeros(0),
     torch.zeros(1),
@@ -65,7 +65,7 @@ def content_of(kind: str) -> dict[str, Any]:
     if kind == "pruned":
         model = cut_channels(model, PRUNED)
         return {**about, "model": model.state_dict(), "channels": PRUNED}
-    if kind in ("bitmask", "coo"):
+    if kind in ENCODINGS:
         fused = fuse(model.eval()).state_dict()
         for value in fused.values():
             value[value.abs() < value.abs().mean()] = 0

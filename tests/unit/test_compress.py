@@ -19,7 +19,7 @@ from yolox.families import build, spec_to_dict
 from yolox.families.yolox import YoloxLoss, YoloxSpec
 from yolox.models.complexity import count_nonzero
 from yolox.models.fuse import fuse, is_fused
-from yolox.ops.sparse import decode, encode
+from yolox.ops.sparse import ENCODINGS, decode, encode
 
 SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
 DISTANCE = YoloxLoss(SPEC.strides).distance
@@ -126,7 +126,7 @@ def test_fusing_keeps_the_function_and_the_model(model):
         torch.testing.assert_close(fused(images), model(images), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("encoding", ["bitmask", "coo"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_sparse_storage_is_bit_equal(encoding):
     torch.manual_seed(0)
     weight = torch.randn(5, 3, 3, 3) * (torch.rand(5, 3, 3, 3) > 0.5)
@@ -143,8 +143,52 @@ def test_sparse_storage_is_bit_equal(encoding):
 
 def test_fp16_values_are_rounded_only():
     weight = torch.tensor([[0.0, 0.1], [0.0, -3.0]])
-    found = decode(encode({"w": weight}, "bitmask", torch.float16))["w"]
-    assert torch.equal(found, weight.half().float())
+    for encoding in ("bitmask", "packed"):
+        found = decode(encode({"w": weight}, encoding, torch.float16))["w"]
+        assert torch.equal(found, weight.half().float())
+
+
+@pytest.mark.parametrize("values", [torch.float32, torch.float16])
+def test_packed_values_take_less(values):
+    """Weights of a network differ little in sign and exponent."""
+    torch.manual_seed(0)
+    state = {name: torch.randn(64, 32, 3, 3) * 0.05 for name in "ab"}
+    state["a"][state["a"].abs() < 0.03] = 0
+    sizes = {}
+    for encoding in ("bitmask", "packed"):
+        stored = encode(state, encoding, values)
+        tensors = [*stored["dense"].values(), *(v for v in stored.values() if torch.is_tensor(v))]
+        sizes[encoding] = sum(tensor.nbytes for tensor in tensors)
+    assert sizes["packed"] < 0.9 * sizes["bitmask"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("kept", 3, "has not the"),
+        ("kept", -1, "is no shape"),
+        ("kept", 10**12, "more than"),
+        ("floats", [["b", [10**6, 10**6]]], "more than"),
+        ("type", "float64", "is none of"),
+        ("stream", torch.zeros(4, dtype=torch.uint8), "damaged"),
+        ("stream", torch.zeros(4), "bits or values are"),
+    ],
+)
+def test_a_packed_stream_that_is_not_what_it_says_is_refused(key, value, said):
+    state = {"a": torch.tensor([[0.0, 1.0, 2.0]]), "b": torch.ones(4)}
+    stored = encode(state, "packed", torch.float32)
+    assert torch.equal(decode(stored)["a"], state["a"])
+    with pytest.raises(ValueError, match=said):
+        decode({**stored, key: value})
+
+
+def test_nothing_may_stand_behind_a_packed_stream():
+    stored = encode({"b": torch.ones(4)}, "packed", torch.float32)
+    longer = torch.cat([stored["stream"], torch.zeros(3, dtype=torch.uint8)])
+    shorter = stored["stream"][:-2]
+    for stream in (longer, shorter):
+        with pytest.raises(ValueError, match="has not the 4 that are stated"):
+            decode({**stored, "stream": stream})
 
 
 @pytest.mark.parametrize(("values", "limit"), [("fp32", 0.66), ("fp16", 0.36)])

@@ -11,7 +11,7 @@ from yolox.errors import ModelError, UsageError
 from yolox.families import build, spec_to_dict
 from yolox.families.yolox import YoloxSpec
 from yolox.models.fuse import fuse
-from yolox.ops.sparse import decode, encode
+from yolox.ops.sparse import ENCODINGS, decode, encode
 
 SPEC = YoloxSpec(num_classes=3, depth=0.33, width=0.125)
 LAYER = "backbone.backbone.stem.conv"
@@ -203,9 +203,9 @@ def test_models_that_are_too_large_are_a_mistake_of_the_command_line():
         build(YoloxSpec(width=40.0))
 
 
-def test_a_merged_checkpoint_of_either_encoding_comes_back(tmp_path, dense):
+def test_a_merged_checkpoint_of_any_encoding_comes_back(tmp_path, dense):
     model = fuse(build(SPEC).eval())
-    for encoding in ("bitmask", "coo"):
+    for encoding in ENCODINGS:
         path = tmp_path / f"{encoding}.pth"
         sparse = encode(model.state_dict(), encoding, torch.float32)
         checkpoint.save(path, {"spec": dense["spec"], "sparse": sparse})

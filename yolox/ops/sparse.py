@@ -1,11 +1,13 @@
 """Storage of tensors with many zeros: a bit per weight and the kept values, or COO.
 
-Bit-mask storage costs 1/32 of a dense fp32 tensor plus the kept values; COO costs four 64-bit
-indices per value of a convolution and is larger than dense up to 90 % zeros. It is here because
-the YOLOX-M-P6 source system stores its result so.
+Bit-mask storage costs 1/32 of a dense fp32 tensor plus the kept values; packed, the values' bytes
+are sorted by their place and deflated, which wins about a seventh more: weights differ little in
+sign and exponent. COO costs four 64-bit indices per value of a convolution and is larger than dense
+up to 90 % zeros. It is here because the YOLOX-M-P6 source system stores its result so.
 """
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +19,9 @@ from torch import Tensor
 from yolox.limits import over_limit
 from yolox.values import is_whole, shown
 
-ENCODINGS = ("bitmask", "coo")
+ENCODINGS = ("bitmask", "packed", "coo")
+FLOATS = {"float32": torch.float32, "float16": torch.float16}  # of packed values
+LEVEL = 9  # of deflation
 SPARSE_FROM = 0.1  # share of zeros from which a tensor is stored sparsely
 
 
@@ -40,13 +44,14 @@ def encode(state: Mapping[str, Tensor], encoding: str, value_type: torch.dtype) 
         names.append([name, list(tensor.shape)])
         bits.append(np.packbits(kept.numpy()))
         values.append(flat[kept].to(value_type))
-    return {
+    stored = {
         "encoding": "bitmask",
         "names": names,
         "bits": torch.from_numpy(np.concatenate(bits) if bits else np.zeros(0, np.uint8)),
         "values": torch.cat(values) if values else torch.zeros(0, dtype=value_type),
         "dense": dense,
     }
+    return _pack(stored) if encoding == "packed" else stored
 
 
 def decode(stored: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -58,6 +63,8 @@ def decode(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     one_of_encodings(stored["encoding"])
     if stored["encoding"] == "coo":
         return {key: _from_coo(key, tensor) for key, tensor in stored["tensors"].items()}
+    if stored["encoding"] == "packed":
+        stored = _unpack(stored)
     bits, values = _flat(stored["bits"], torch.uint8), _flat(stored["values"]).float()
     byte, start = 0, 0
     state: dict[str, Tensor] = {}
@@ -81,6 +88,59 @@ def decode(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     if byte != len(bits) or start != len(values):
         raise ValueError("bits or values are left over")
     return state
+
+
+def _pack(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What the encoding 'bitmask' holds, all floating-point values in one deflated stream."""
+    values = stored["values"]
+    floats = {key: part for key, part in stored["dense"].items() if part.dtype == values.dtype}
+    flat = torch.cat([values, *(part.detach().cpu().reshape(-1) for part in floats.values())])
+    places = flat.numpy().view(np.uint8).reshape(-1, values.element_size()).T
+    stream = zlib.compress(np.ascontiguousarray(places).tobytes(), LEVEL)
+    return {
+        "encoding": "packed",
+        "names": stored["names"],
+        "bits": stored["bits"],
+        "dense": {key: part for key, part in stored["dense"].items() if key not in floats},
+        "type": str(values.dtype).removeprefix("torch."),
+        "kept": len(values),
+        "floats": [[key, list(part.shape)] for key, part in floats.items()],
+        "stream": torch.from_numpy(np.frombuffer(stream, np.uint8).copy()),
+    }
+
+
+def _unpack(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `_pack`. Raises ValueError where the stream has another length than stated."""
+    if stored["type"] not in FLOATS:
+        raise ValueError(f"type {shown(stored['type'])} is none of {', '.join(FLOATS)}")
+    kind = FLOATS[stored["type"]]
+    shapes = [(key, shape, _size(key, shape)) for key, shape in stored["floats"]]
+    count = _size("kept", [stored["kept"]]) + sum(size for _, _, size in shapes)
+    _size("values", [count])
+    flat = torch.from_numpy(_inflated(stored["stream"], count, kind.itemsize)).view(kind)
+    parts = torch.split(flat, [stored["kept"], *(size for _, _, size in shapes)])
+    dense = {
+        key: part.reshape(shape) for (key, shape, _), part in zip(shapes, parts[1:], strict=True)
+    }
+    return {
+        "encoding": "bitmask",
+        "names": stored["names"],
+        "bits": stored["bits"],
+        "values": parts[0],
+        "dense": {**stored["dense"], **dense},
+    }
+
+
+def _inflated(stream: Tensor, count: int, width: int) -> npt.NDArray[np.uint8]:
+    """The bytes [count * width] of a stream, each value's together. Raises ValueError."""
+    inflater = zlib.decompressobj()
+    try:  # never more than is stated, whatever the stream holds
+        found = inflater.decompress(_flat(stream, torch.uint8).numpy().tobytes(), count * width + 1)
+    except zlib.error as error:
+        raise ValueError(f"the stream of values is damaged: {error}") from error
+    if len(found) != count * width or not inflater.eof or inflater.unused_data:
+        raise ValueError(f"the stream of values has not the {count} that are stated")
+    return np.ascontiguousarray(np.frombuffer(found, np.uint8).reshape(width, count).T).reshape(-1)
 
 
 def one_of_encodings(encoding: object) -> None:
