@@ -7,8 +7,8 @@ import onnx
 import pytest
 import torch
 
-from tests.tiny_models import SIZE, SPECS, noise, tiny_model
-from yolox.backends import TorchBackend
+from tests.tiny_models import SIZE, SPECS, noise, spread_statistics, tiny_model
+from yolox.backends import ModelInfo, TorchBackend
 from yolox.backends.onnx_runtime import OnnxRuntimeBackend
 from yolox.backends.open_vino import OpenVinoBackend
 from yolox.config import EvalSpec
@@ -19,6 +19,8 @@ from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.parity import TOLERANCES, Parity, compare, require_ap, require_parity
 from yolox.export.quantize import convert_to_vino
+from yolox.families.centernet import CenterNetSpec
+from yolox.families.efficientdet import EfficientDetSpec
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
 
@@ -274,3 +276,40 @@ def test_drawn_images_are_pictures():
     assert images.shape == (3, 3, 64, 96)
     assert images.float().std() > 10
     assert not torch.equal(images[0], images[1])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(CenterNetSpec(num_classes=3, backbone="mobilenet_v2"), marks=pytest.mark.slow),
+        EfficientDetSpec(num_classes=3),
+    ],
+    ids=["centernet", "efficientdet"],
+)
+def test_other_families_take_any_batch(spec, tmp_path):
+    """At the smallest size, where the coarsest map is one cell."""
+    torch.manual_seed(0)
+    model, size = spec.build().eval(), (spec.divisor, spec.divisor)
+    spread_statistics(model)
+    info = ModelInfo(3, spec.divisor, family=spec.family, strides=model.strides)
+    path = _saved(model, info, GraphSpec(size, dynamic_batch=True), tmp_path / "m.onnx")
+    for count in (1, 3):
+        images = noise(count, size)
+        with torch.no_grad():
+            wanted = model(images)
+        found = OnnxRuntimeBackend(path)(images)
+        torch.testing.assert_close(found.sum(1), wanted.sum(1), rtol=1e-3, atol=1e-2)
+
+
+def test_a_length_that_became_a_constant_is_noticed(p5):
+    class Counting(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            return self.model(images) * len(images)
+
+    model, info = p5
+    with pytest.raises(ExportError, match="for any batch: it takes 2 only"):
+        to_onnx(Counting(model), info, GraphSpec(SIZE, dynamic_batch=True))

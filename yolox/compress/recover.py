@@ -95,7 +95,8 @@ def _learn_from(exp: BaseExp, labels: Path) -> None:
     exp.train_ann, exp.train_name, exp.allow_outside = str(labels.resolve()), "", True
     if exp.select_ann is None:
         exp.select_share = 0.0
-        exp.select_share = min(CHOOSING, len(exp.get_dataset()) // 10) / len(exp.get_dataset())
+        images = len(exp.get_dataset())
+        exp.select_share = min(CHOOSING, max(images // 10, 1)) / max(images, 2)
     try:
         exp.get_eval_dataset()
     except DataError as error:

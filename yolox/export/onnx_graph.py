@@ -140,6 +140,7 @@ def to_onnx(model: nn.Module, info: ModelInfo, graph: GraphSpec) -> Any:
         raise ExportError(f"torch cannot export this model: {reason.strip()}") from error
     assert program is not None  # it is None only where torch wrote a file itself
     content = program.model_proto
+    _require_open(content, graph)
     _tidy(content)
     if graph.nms:
         content = append_nms(content, graph.nms, info.num_classes, graph.output_name)
@@ -174,6 +175,24 @@ def _dynamic_shapes(graph: GraphSpec, divisor: int) -> dict[str, dict[int, Any]]
         shape[2] = divisor * Dim("rows", min=1, max=LARGEST_CELLS)
         shape[3] = divisor * Dim("columns", min=1, max=LARGEST_CELLS)
     return {"images": shape}
+
+
+def _require_open(content: Any, graph: GraphSpec) -> None:
+    """Raises ExportError where torch has made a constant of a length that was to be left open.
+
+    It does so without a word where a model computes with Python's `len` of a tensor.
+    """
+    axes = ("batch", "height", "width") if graph.dynamic else ("batch",)
+    if not (graph.dynamic or graph.dynamic_batch):
+        return
+    (image,) = content.graph.input
+    dims = image.type.tensor_type.shape.dim
+    for number, axis in zip((0, 2, 3), axes, strict=False):
+        if not dims[number].dim_param:
+            raise ExportError(
+                f"torch cannot export this model for any {axis}: it takes {dims[number].dim_value} "
+                "only (a model that uses len() or int() of a tensor?)"
+            )
 
 
 def _tidy(content: Any) -> None:

@@ -28,7 +28,7 @@ class PointwiseLinear(nn.Module):
         if x.dim() != 2:
             return F.linear(x, self.conv.weight.flatten(1), self.conv.bias)
         out: Tensor = self.conv(x.reshape(*x.shape, 1, 1))
-        return out.reshape(len(out), -1)
+        return out.reshape(out.shape[0], -1)
 
 
 def with_pointwise_linears(module: nn.Module) -> nn.Module:

@@ -33,7 +33,7 @@ class Branch(nn.Module):
             for conv, norms in zip(self.tower, self.norms, strict=True):
                 x = F.silu(norms[level](conv(x)))  # type: ignore[index]
             predicted = self.predict(x).permute(0, 2, 3, 1)
-            found.append(predicted.reshape(len(x), -1, self.columns))
+            found.append(predicted.reshape(x.shape[0], -1, self.columns))  # len() is a constant
         return torch.cat(found, dim=1)
 
 
