@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_value("stages", rows, list)
         check_value("chosen_on", chosen_on, str | None)
-        check_value("words", words, list[str])
+        check_value("words", words, list)
+        for number, sentence in enumerate(words):
+            check_value(f"words[{number}]", sentence, str)
         found = [ReportRow.from_json(row, f"stages[{n}]") for n, row in enumerate(rows or [])]
     except UsageError as error:
         raise DataError(f"{args.report} is not a compression report: {error}") from error
