@@ -39,9 +39,10 @@ def test_the_default_command_recovers_and_says_how_long_it_takes(command, traine
     assert "on cpu" in said
 
 
-def test_it_can_be_left_out(command, trainer):
-    assert command("--no-recover") == 0
+def test_it_can_be_left_out(command, trainer, tmp_path):
+    assert command("--no-recover", "--until", "recover") == 0
     assert not trainer.calls
+    assert not (tmp_path / "out" / "recovered.pth").exists()
 
 
 def test_an_interrupted_recovery_keeps_its_rate(command, trainer, monkeypatch):
@@ -107,7 +108,10 @@ def test_durations_in_words():
 
 
 def test_a_frontier_has_a_folder_for_each_size_and_one_control(command, trainer, tmp_path, capsys):
-    words = ["--frontier", "0.5", "0.8", "--budget", "params", "--control"]
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text("prune: {params: 0.5, criterion: l2}\nadapt:\nrecover: {max_epoch: 1}\n")
+    words = ["--recipe", str(recipe), "--frontier", "0.5", "0.8", "--budget", "params"]
+    words += ["--control"]
     assert command(*words) == 0
     out = tmp_path / "out"
     content = json.loads((out / "frontier.json").read_text())
