@@ -56,6 +56,7 @@ def test_an_interrupted_recovery_keeps_its_rate(command, trainer, monkeypatch):
     assert second.basic_lr_per_img == first.basic_lr_per_img
 
 
+@pytest.mark.slow
 def test_the_control_finds_a_rate_of_its_own(command, trainer, tmp_path):
     assert command("--control") == 0
     rates = [

@@ -52,7 +52,9 @@ def dynamic_file(p5, tmp_path_factory):
     return _saved(*p5, GraphSpec(SIZE, dynamic=True), path)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "depthwise" else n for n in SPECS]
+)
 def test_static_graph(name, tmp_path):
     model, info = tiny_model(name)
     size = (64, 128) if name == "p6" else SIZE

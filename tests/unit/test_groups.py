@@ -378,7 +378,12 @@ def test_a_stock_backbone_is_cut_and_counted():
 SHIPPED = [n for n in shipped_names() if issubclass(type(get_exp(exp_name=n)), Exp)]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+LARGE = ("yolox-l", "yolox-x", "yolox-l-p6", "yolox-x-p6")  # the same wiring, many more weights
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in SHIPPED]
+)
 def test_pruned_equals_masked_on_every_experiment(name):
     exp = get_exp(exp_name=name)
     torch.manual_seed(0)
