@@ -8,16 +8,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
 
 from yolox.compress.job import CompressionJob
 from yolox.compress.recipe import with_overrides
 from yolox.compress.report.measure import ReportRow
+from yolox.compress.report.read import read_report
 from yolox.compress.run import compress
 from yolox.compress.stage import CONTROL, DENSE
-from yolox.data.annotations import load_json
 from yolox.engine.records import REPORT
 from yolox.errors import DataError, UsageError, YoloxError
 
@@ -128,11 +127,7 @@ def beside(pairs: Sequence[str]) -> list[Point]:
 
 def _last_point(name: str, path: Path) -> Point:
     file = path / REPORT if path.is_dir() else path
-    stages: Any = load_json(file).get("stages")
-    if not isinstance(stages, list) or not stages:
+    rows = read_report(file).rows
+    if not rows:
         raise DataError(f"{file} is not a compression report: it has no stages")
-    try:
-        rows = [ReportRow.from_json(row, f"stages[{n}]") for n, row in enumerate(stages)]
-    except UsageError as error:
-        raise DataError(f"{file} is not a compression report: {error}") from error
     return Point.of(name, rows[-1], rows[0], file.parent)

@@ -5,7 +5,6 @@ the same pictures (Hinton 2015): the boxes serve to choose the best epoch, and a
 `label_weight` is 0.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +19,8 @@ from yolox.data.class_order import require_same_order
 from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import find_images
 from yolox.errors import DataError
-from yolox.eval.predict import Detections, Predicted, PredictOptions, predict, square_batches
+from yolox.eval.coco_ap import to_coco
+from yolox.eval.predict import Predicted, PredictOptions, predict, square_batches
 from yolox.files import write_json
 from yolox.models.fuse import fuse
 
@@ -97,11 +97,14 @@ def training_set(
         if labelled is None
         else (labelled.category_ids, labelled.class_names)
     )
-    images, boxes = [], []
+    images = []
     for number, path in enumerate(paths):
         height, width = found.sizes_hw[number]
         images.append(_image(number, path, width, height))
-        boxes += [{"image_id": number, **box} for box in _boxes(found.found[number], ids)]
+    boxes = [
+        {**box, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0}
+        for box in to_coco(found.found, range(len(paths)), ids)
+    ]
     for place, record in enumerate(labelled.images if labelled is not None else []):
         images.append(_image(len(paths) + place, record.path, record.width, record.height))
     for note in labelled.annotations() if labelled is not None else ():
@@ -126,17 +129,3 @@ def training_set(
 
 def _image(number: int, path: Path, width: int, height: int) -> dict[str, Any]:
     return {"id": number, "file_name": str(path.resolve()), "width": width, "height": height}
-
-
-def _boxes(found: Detections, ids: tuple[int, ...] | list[int]) -> Iterator[dict[str, Any]]:
-    """Detections of one picture as annotations."""
-    for box, score, label in zip(*(part.tolist() for part in found), strict=True):
-        x0, y0, x1, y1 = box
-        width, height = x1 - x0, y1 - y0
-        yield {
-            "category_id": ids[label],
-            "bbox": [x0, y0, width, height],
-            "area": width * height,
-            "iscrowd": 0,
-            "score": score,
-        }

@@ -107,7 +107,7 @@ def _check_recovery(job: CompressionJob, stages: Sequence[Stage]) -> None:
     step = job.recipe.recover
     if step is not None and step.images is not None:
         find_images(Path(step.images))
-        if not step.labelled:
-            return
+    if step is not None and not step.needs_labels:
+        return
     tuned.get_dataset()
     tuned.get_eval_dataset()

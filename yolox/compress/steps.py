@@ -187,6 +187,11 @@ class RecoverStep:
             raise ValueError(f"conf {self.conf} is not between 0 and 1")
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the experiment's training images are learnt from."""
+        return self.images is None or self.labelled
+
+    @property
     def is_automatic(self) -> bool:
         """Whether the schedule follows from the data."""
         return "max_epoch" not in self.options

@@ -97,7 +97,7 @@ def _data_sets(job: CompressionJob) -> dict[str, DetectionDataset]:
     found = {}
     calibrates = job.recipe.needs_images and job.calibration is None
     step = job.recipe.recover
-    if calibrates or (step is not None and (step.images is None or step.labelled)):
+    if calibrates or (step is not None and step.needs_labels):
         found["training"] = job.exp.get_dataset()
     if job.evaluated:
         found["validation"] = job.exp.get_eval_dataset()
