@@ -25,21 +25,12 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[2]
 EXP = Path(__file__).with_name("bccd_nano.py")
-HALF = {"params": 0.48, "macs": 0.48, "images": 128}
-ADAPT = {"least_squares": True, "images": 205}
-RECOVER = {
-    "teacher": "dense",
-    "distill_features": 1.0,
-    "max_epoch": 20,
-    "warmup_epochs": 1,
-    "no_aug_epochs": 4,
-    "ema_decay": 0.99,
-    "ema_warmup": 50.0,
-    "eval_interval": 5,
-}
+HALF = {"macs": 0.5}
+ADAPT: dict[str, Any] = {}
+RECOVER: dict[str, Any] = {}  # as the default command does it
 OFFICIAL = {"max_epoch": 15, "warmup_epochs": 1, "no_aug_epochs": 3, "eval_interval": 5}
-MASK = {"share": 0.49, "criterion": "output", "exclude": ["head"], "floor": 0.0}
-ALONE = {key: value for key, value in RECOVER.items() if not key.startswith(("teacher", "dist"))}
+MASK = {"share": 0.49}
+ALONE = {"teacher": None}
 UNIFORM = {**HALF, "criterion": "l2", "ranking": "layer"}
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -67,7 +58,7 @@ class Bench:
     """Where everything lies."""
 
     def __init__(self, args: argparse.Namespace):
-        self.out, self.weights, self.batch = args.out, args.weights, "8"
+        self.out, self.weights = args.out, args.weights
         self.options = ["data_dir", str(args.data), "data_num_workers", str(args.workers)]
 
     def dense(self, seed: int) -> Path:
@@ -84,7 +75,7 @@ class Bench:
                 "-c",
                 str(self.weights),
                 "-b",
-                self.batch,
+                "8",
                 *self.options,
                 "output_dir",
                 str(self.out),
@@ -134,7 +125,7 @@ class Bench:
             "-f",
             str(EXP),
             "-b",
-            self.batch,
+            "16",
             *words,
             *self.options,
             "seed",
@@ -147,7 +138,7 @@ class Bench:
 
     def _ap(self, ckpt: Path) -> dict[str, Any]:
         found = self.out / f".{ckpt.parent.name}.json"
-        words = ["-c", str(ckpt), "--json", str(found), "-b", self.batch, *self.options]
+        words = ["-c", str(ckpt), "--json", str(found), "-b", "8", *self.options]
         self._run("tools/eval.py", "-f", str(EXP), *words)
         content = json.loads(found.read_text())
         return {key: content[key] for key in ("AP", "AP50", "params", "nonzero_params", "gflops")}

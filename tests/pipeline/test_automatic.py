@@ -7,18 +7,17 @@ import pytest
 
 from yolox.cli.common import run
 from yolox.cli.compress import main as prune_main
-from yolox.compress import schedule
-from yolox.compress.schedule import RATES, automatic_options, best_rate, duration
-from yolox.engine.rate import Probe, probe_rates
+from yolox.compress.schedule import RATE, automatic_options, duration
+from yolox.engine import pace
+from yolox.engine.pace import step_seconds
 from yolox.engine.state import RunOptions
 from yolox.exp import exp_of_checkpoint
 
 
 @pytest.fixture
 def command(tmp_path, ckpt, synthetic_dir, monkeypatch):
-    """The default command, with two rates to try."""
-    monkeypatch.setattr(schedule, "RATES", RATES[:2])
-    monkeypatch.setattr(schedule, "TRIED_STEPS", 2)
+    """The default command, two steps of which are timed."""
+    monkeypatch.setattr(pace, "STEPS", 2)
 
     def call(*words):
         given = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "-b", "4", "--device", "cpu"]
@@ -33,7 +32,8 @@ def test_the_default_command_recovers_and_says_how_long_it_takes(command, traine
     ((exp, options),) = trainer.calls
     assert exp.teacher == str(ckpt)
     assert exp.max_epoch == automatic_options(len(exp.get_dataset()), 4)["max_epoch"]
-    assert exp.basic_lr_per_img * options.batch_size in [pytest.approx(r) for r in RATES[:2]]
+    assert exp.basic_lr_per_img * options.batch_size == pytest.approx(RATE)
+    assert exp.guard
     said = capsys.readouterr().err
     assert f"in {exp.max_epoch} epochs of {len(exp.get_dataset())} images" in said
     assert "on cpu" in said
@@ -45,51 +45,28 @@ def test_it_can_be_left_out(command, trainer, tmp_path):
     assert not (tmp_path / "out" / "recovered.pth").exists()
 
 
-def test_an_interrupted_recovery_keeps_its_rate(command, trainer, monkeypatch):
+def test_what_is_resumed_is_not_timed_again(command, trainer, capsys):
     trainer.interrupted = True
     assert command() == 1
     trainer.interrupted = False
-    monkeypatch.setattr(schedule, "probe_rates", lambda *_: 1 / 0)
+    capsys.readouterr()
     assert command() == 0
-    (first, _), (second, options) = trainer.calls
-    assert options.resume
-    assert second.basic_lr_per_img == first.basic_lr_per_img
+    assert trainer.calls[1][1].resume
+    assert "epochs of" not in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_control_finds_a_rate_of_its_own(command, trainer, tmp_path):
-    assert command("--control") == 0
-    rates = [
-        json.loads((tmp_path / "out" / f / "rate.json").read_text()) for f in ("recover", "control")
-    ]
-    assert [exp.basic_lr_per_img for exp, _ in trainer.calls] == [
-        found["basic_lr_per_img"] for found in rates
-    ]
-
-
-def test_rates_begin_at_the_same_weights_and_end_where_one_spoils_the_model(ckpt, synthetic_dir):
+def test_timing_some_steps_leaves_the_experiment_and_the_folder_as_they_were(
+    ckpt, synthetic_dir, tmp_path, monkeypatch
+):
     exp = exp_of_checkpoint(ckpt)
-    exp.data_dir = str(synthetic_dir)
+    exp.data_dir, exp.output_dir = str(synthetic_dir), str(tmp_path / "out")
     before = exp.options()
-    norms = []
-
-    def score(model):
-        norms.append(sum(float(p.detach().abs().sum()) for p in model.parameters()))
-        return -norms[-1] if math.isfinite(norms[-1]) else math.nan
-
-    options = RunOptions(batch_size=2, ckpt=str(ckpt))
-    found = probe_rates(exp, options, (0.0, 1e-3, 1e30, 1e31), 3, score)
+    taken = []
+    monkeypatch.setattr(pace, "train_step", lambda run, batches: taken.append(next(batches)))
+    assert step_seconds(exp, RunOptions(batch_size=2, ckpt=str(ckpt))) > 0
+    assert len(taken) == pace.STEPS
     assert exp.options() == before
-    assert found.scores[0.0] == pytest.approx(found.start)
-    assert found.scores[1e-3] != pytest.approx(found.start, rel=1e-9)
-    assert found.scores[1e30] == -math.inf
-    assert 1e31 not in found.scores
-    assert found.seconds > 0
-
-
-def test_the_best_rate_wins_the_lowest_of_equal_ones():
-    assert best_rate(Probe({1e-3: -2.0, 1e-4: -2.0, 1e-2: -math.inf}, -1.0, 1.0)) == 1e-4
-    assert best_rate(Probe({1e-4: -2.0, 1e-3: -1.5}, -1.0, 1.0)) == 1e-3
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("images", "batch"), [(64, 16), (128, 16), (205, 8), (118_000, 64)])

@@ -2,9 +2,8 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,27 +12,25 @@ from loguru import logger
 from yolox.compress.calibration import LabelledSet
 from yolox.compress.fingerprint import Fingerprints
 from yolox.compress.job import CompressionJob
-from yolox.compress.schedule import RateSearch, automatic_options
+from yolox.compress.schedule import announce, automatic_options
 from yolox.compress.selection import SelectionRule
 from yolox.compress.stage import CONTROL, DENSE, LABELS, Artefact, Artefacts, Source, Stage, latest
 from yolox.compress.steps import AdaptStep
 from yolox.compress.workspace import Workspace
 from yolox.config import nearest
-from yolox.data.annotations import load_json
 from yolox.data.folder import find_images
 from yolox.engine.state import RunOptions
 from yolox.engine.train import train
 from yolox.errors import DataError, UsageError
 from yolox.exp import BaseExp
 from yolox.exp.options import option_types
-from yolox.files import file_hash, write_json
+from yolox.files import file_hash
 from yolox.values import check_value
 
 # Options of every recovery that the recipe does not set: a first epoch that ruins the model is
 # taken back and the rate lowered.
 ALWAYS = {"guard": True, "eval_report": False}
 
-JUDGING = 32  # images on which rates are judged
 CHOOSING = 200  # images of the label stage, at most, that choose the best epoch
 
 # Options of an experiment that change no weight: names and places (contents are compared), what is
@@ -131,15 +128,12 @@ def effective_options(exp: BaseExp) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TuneInputs:
-    """What a fine-tune is given. rule: how the better of before and after is found. search: how the
-    learning rate is found (None: the experiment has it).
-    """
+    """What a fine-tune is given. rule: how the better of before and after is found."""
 
     source: Source
     dense: Path
     training: Training
     rule: SelectionRule
-    search: RateSearch | None
 
 
 class _Tuning(Stage):
@@ -156,11 +150,7 @@ class _Tuning(Stage):
         adapted = job.recipe.adapt if job.recipe.adapt is not None else AdaptStep()
         tuned = recovery_experiment(job, found[LABELS].path if LABELS in found else None)
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
-        step = job.recipe.recover
-        searched = step is not None and step.finds_rate
-        search = RateSearch(job.images(JUDGING), job.distance) if searched else None
-        training = Training(tuned, job.options)
-        return TuneInputs(self.source(found), found[DENSE].path, training, rule, search)
+        return TuneInputs(self.source(found), found[DENSE].path, Training(tuned, job.options), rule)
 
     def run(
         self, given: TuneInputs, workspace: Workspace, interrupted: bool
@@ -170,8 +160,7 @@ class _Tuning(Stage):
         source, device = given.source.path, workspace.device
         former, before, info = workspace.load(source)
         dense = before if source == given.dense else workspace.load(given.dense).model
-        search = partial(given.search.rate, dense, device) if given.search is not None else None
-        best = tune(given.training, source, workspace.out / folder, interrupted, search)
+        best = tune(given.training, source, workspace.out / folder, interrupted)
         content, after, _ = workspace.load(best)
         kept = given.rule.select({"before": before, "after": after}, dense, info, device)
         if kept.name == "before":
@@ -214,29 +203,20 @@ class ControlStage(_Tuning):
         return Source(DENSE, found[DENSE].path)
 
 
-def tune(
-    training: Training,
-    source: Path,
-    folder: Path,
-    interrupted: bool,
-    search: Callable[[BaseExp, RunOptions], float] | None = None,
-) -> Path:
+def tune(training: Training, source: Path, folder: Path, interrupted: bool) -> Path:
     """Fine-tune a checkpoint; returns the best one, whose masks and channels are the source's.
 
     interrupted: an earlier try was; it goes on from its last checkpoint, if it has one. Other tries
-    are moved aside. search: finds the rate per image of a fine-tune that begins.
+    are moved aside.
     """
     tuned = copy.deepcopy(training.exp)
     tuned.output_dir, tuned.exp_name = str(folder.parent), folder.name
-    found = folder / "rate.json"
     resume = interrupted and (folder / "latest_ckpt.pth").is_file()
     if not resume:
         set_aside(folder)
     options = replace(training.options, ckpt=None if resume else str(source), resume=resume)
-    if search is not None:
-        if not resume:
-            write_json(found, {"basic_lr_per_img": search(tuned, options)})
-        tuned.basic_lr_per_img = load_json(found)["basic_lr_per_img"]
+    if not resume:
+        announce(tuned, options)
     result = train(tuned, options)
     return result.folder / "best_ckpt.pth"
 

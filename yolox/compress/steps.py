@@ -172,8 +172,7 @@ class RecoverStep:
         training images are learnt from beside them. conf: the least score of what is found.
     options: of the experiment (max_epoch and so on). `teacher: dense` stands for the checkpoint
         that is compressed. Without max_epoch, how long it takes follows from the number of images
-        (`schedule.automatic_options`), and without basic_lr_per_img, too, the rate is found by
-        trying some.
+        (`schedule.automatic_options`).
     Raises ValueError for values that cannot be.
     """
 
@@ -195,11 +194,6 @@ class RecoverStep:
     def is_automatic(self) -> bool:
         """Whether the schedule follows from the data."""
         return "max_epoch" not in self.options
-
-    @property
-    def finds_rate(self) -> bool:
-        """Whether the learning rate is found by trying."""
-        return self.is_automatic and "basic_lr_per_img" not in self.options
 
 
 @dataclass(frozen=True)
