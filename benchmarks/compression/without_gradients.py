@@ -72,7 +72,7 @@ class Study:
         info = model_info(restore_content(self.content, "", exp.detector_spec()))
         backend = TorchBackend(fuse(model), info, torch.device("cpu"))
         dataset = exp.get_eval_dataset()
-        found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec(), workers=0)
+        found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec())
         cost = complexity(fuse(model), (SIZE, SIZE))
         row = {
             "budget": budget,
