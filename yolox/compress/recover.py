@@ -103,10 +103,14 @@ def _learn_from(exp: BaseExp, labels: Path) -> None:
 
 @dataclass(frozen=True)
 class Training:
-    """A fine-tune: the experiment, and how it is run."""
+    """A fine-tune: the experiment, and how it is run.
+
+    announced: whether how long it will take is measured and said before it begins.
+    """
 
     exp: BaseExp
     options: RunOptions
+    announced: bool
 
     def fingerprint(self, fingerprints: Fingerprints) -> Any:
         """Options, data and teacher. Raises DataError."""
@@ -150,7 +154,9 @@ class _Tuning(Stage):
         adapted = job.recipe.adapt if job.recipe.adapt is not None else AdaptStep()
         tuned = recovery_experiment(job, found[LABELS].path if LABELS in found else None)
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
-        return TuneInputs(self.source(found), found[DENSE].path, Training(tuned, job.options), rule)
+        step = job.recipe.recover
+        training = Training(tuned, job.options, step is not None and step.is_automatic)
+        return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 
     def run(
         self, given: TuneInputs, workspace: Workspace, interrupted: bool
@@ -215,7 +221,7 @@ def tune(training: Training, source: Path, folder: Path, interrupted: bool) -> P
     if not resume:
         set_aside(folder)
     options = replace(training.options, ckpt=None if resume else str(source), resume=resume)
-    if not resume:
+    if training.announced and not resume:
         announce(tuned, options)
     result = train(tuned, options)
     return result.folder / "best_ckpt.pth"

@@ -7,7 +7,7 @@ from typing import Any
 from loguru import logger
 
 from yolox.compress.stage import DENSE
-from yolox.engine.pace import step_seconds
+from yolox.engine.pace import measured_pace
 from yolox.engine.state import RunOptions
 from yolox.exp import BaseExp
 
@@ -46,16 +46,15 @@ def automatic_options(images: int, batch: int) -> dict[str, Any]:
 
 def announce(exp: BaseExp, options: RunOptions) -> None:
     """Say how long a fine-tune will take on this device, before it begins."""
-    images = len(exp.get_dataset())
-    steps = exp.max_epoch * math.ceil(images / options.batch_size)
+    pace = measured_pace(exp, options)
     logger.info(
         "{}: {} steps in {} epochs of {} images at a rate of {:g}, about {} on {}",
         exp.exp_name,
-        steps,
+        pace.steps,
         exp.max_epoch,
-        images,
+        pace.images,
         exp.basic_lr_per_img * options.batch_size,
-        duration(steps * step_seconds(exp, options)),
+        duration(pace.steps * pace.step_seconds),
         options.device,
     )
 

@@ -1,10 +1,10 @@
-"""How long a step of a training takes on this device, measured before the training begins."""
+"""How long a training takes on this device, estimated from its first steps before it begins."""
 
 import copy
 import time
 from contextlib import closing
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from yolox.data.cache import ResizedImages
 from yolox.engine.setup import prepare
@@ -15,8 +15,16 @@ from yolox.files import TemporaryFolder
 STEPS = 5  # the first of them is slower
 
 
-def step_seconds(exp: Any, options: RunOptions) -> float:
-    """The median of a few steps of a training, whose weights are thrown away.
+class Pace(NamedTuple):
+    """Of a training: its images, its steps, and the seconds of one."""
+
+    images: int
+    steps: int
+    step_seconds: float
+
+
+def measured_pace(exp: Any, options: RunOptions) -> Pace:
+    """The median time of a few steps, whose weights are thrown away.
 
     exp: left as it is. Raises what `prepare` and `train_step` raise.
     """
@@ -26,10 +34,10 @@ def step_seconds(exp: Any, options: RunOptions) -> float:
     run = prepare(tried, options)
     run.lr_scale = 0.0
     source = ResizedImages(run.dataset, run.sizes.input_size, options.cache)
-    seconds = []
+    steps, seconds = run.steps_per_epoch * run.spec.max_epoch, []
     with closing(batches_of(run, source)) as batches:
-        for _ in range(min(STEPS, run.steps_per_epoch * run.spec.max_epoch)):
+        for _ in range(min(STEPS, steps)):
             began = time.perf_counter()
             train_step(run, batches)
             seconds.append(time.perf_counter() - began)
-    return median(seconds)
+    return Pace(len(run.dataset), steps, median(seconds))

@@ -122,7 +122,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def end(self, outputs: Any) -> None:
         """The channels of what the model returns are fixed."""
-        for tensor in _tensors(outputs):
+        for tensor in tensors(outputs):
             self._fix(tensor)
             self._read(tensor)
 
@@ -153,12 +153,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         name = func._overloadpacket.__name__
         self._alive.append(out)
-        read = _tensors((args, kwargs))
+        read = tensors((args, kwargs))
         if "batch_norm" not in name:
             for tensor in read:
                 self._read(tensor)
         after = frozenset[str]().union(*(self._after.get(id(tensor), ()) for tensor in read))
-        for tensor in _tensors(out):
+        for tensor in tensors(out):
             self._after[id(tensor)] = after
         rule = self._rule(name.rstrip("_"))
         if rule is None or not rule(name, args, out):
@@ -264,7 +264,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if layer is None:
             return False
         self._convolve(layer, image, out)
-        for tensor in _tensors(rest):
+        for tensor in tensors(rest):
             self._fix(tensor)
         if rest[0].shape[1] != 2 * self._layers[layer].kernel:  # channels move in groups
             self._fix(image)
@@ -411,12 +411,12 @@ def _set_depths(layers: dict[str, Layer]) -> None:
         layer.depth = depths[name]
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors(value: Any) -> list[Tensor]:
     """All tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, tuple | list):
-        return [tensor for item in value for tensor in _tensors(item)]
+        return [tensor for item in value for tensor in tensors(item)]
     return []
