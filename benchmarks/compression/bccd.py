@@ -28,6 +28,7 @@ EXP = Path(__file__).with_name("bccd_nano.py")
 HALF = {"macs": 0.5}
 ADAPT: dict[str, Any] = {}
 RECOVER: dict[str, Any] = {}  # as the default command does it
+TRAIN_BATCH, RECOVER_BATCH = "8", "16"
 OFFICIAL = {"max_epoch": 15, "warmup_epochs": 1, "no_aug_epochs": 3, "eval_interval": 5}
 MASK = {"share": 0.49}
 ALONE = {"teacher": None}
@@ -75,7 +76,7 @@ class Bench:
                 "-c",
                 str(self.weights),
                 "-b",
-                "8",
+                TRAIN_BATCH,
                 *self.options,
                 "output_dir",
                 str(self.out),
@@ -125,7 +126,7 @@ class Bench:
             "-f",
             str(EXP),
             "-b",
-            "16",
+            RECOVER_BATCH,
             *words,
             *self.options,
             "seed",
@@ -138,7 +139,7 @@ class Bench:
 
     def _ap(self, ckpt: Path) -> dict[str, Any]:
         found = self.out / f".{ckpt.parent.name}.json"
-        words = ["-c", str(ckpt), "--json", str(found), "-b", "8", *self.options]
+        words = ["-c", str(ckpt), "--json", str(found), "-b", TRAIN_BATCH, *self.options]
         self._run("tools/eval.py", "-f", str(EXP), *words)
         content = json.loads(found.read_text())
         return {key: content[key] for key in ("AP", "AP50", "params", "nonzero_params", "gflops")}

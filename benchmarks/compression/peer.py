@@ -13,6 +13,7 @@ the choice of channels is the peer's: what is tuned after it, and how, is what t
 
 import copy
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ import torch_pruning as tp
 from torch import nn
 
 from yolox.cli.common import add_experiment, load_experiment
-from yolox.compress.groups import Groups, find_groups, kept_channels
+from yolox.compress.groups import Groups, find_groups, kept_channels, kept_units
 from yolox.compress.importance.gradients import loss_gradients
 from yolox.compress.workspace import load_trainable
 from yolox.engine import checkpoint
 from yolox.models.channels import cut_channels
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
+from yolox.models.trace import tensors
 
 SEARCH_STEPS = 12  # halvings of the interval in which the ratio lies
 ROUND_TO = 8  # as this toolkit rounds
@@ -66,22 +68,24 @@ class _Tensors(nn.Module):
         self.inner = model
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return list(_flat(self.inner.raw(images)))
-
-
-def _flat(found: Any) -> Any:
-    if isinstance(found, torch.Tensor):
-        yield found
-    elif isinstance(found, list | tuple):
-        for part in found:
-            yield from _flat(part)
+        return tensors(self.inner.raw(images))
 
 
 class Peer:
-    """A dense model, and the channels that torch-pruning keeps of it."""
+    """A dense model, and the channels that torch-pruning keeps of it.
 
-    def __init__(self, model: Any, size_hw: tuple[int, int], gradients: dict[str, torch.Tensor]):
+    gradients: by parameter, for ways that need them.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        size_hw: tuple[int, int],
+        gradients: Mapping[str, torch.Tensor],
+        round_to: int = ROUND_TO,
+    ):
         self._model, self._size_hw, self._gradients = model, size_hw, gradients
+        self._round_to = round_to
         self.groups: Groups = find_groups(model, size_hw)
         self._dense_macs = complexity(fuse(model), size_hw).macs
         produced = {m.layer for group in self.groups.groups for m in group.producers}
@@ -109,10 +113,9 @@ class Peer:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(True)
             parameter.grad = self._gradients[name].clone() if way.taylor else None
-        norms = {n: m for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
-        for norm in norms.values():
-            norm.running_mean = torch.arange(norm.num_features).float()
-        numbered = {name: norm.running_mean for name, norm in norms.items()}
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_mean = torch.arange(norm.num_features).float()
         pruner = tp.pruner.BasePruner(
             _Tensors(model.eval()),
             torch.zeros(1, 3, *self._size_hw),
@@ -122,18 +125,14 @@ class Peer:
             pruning_ratio=ratio,
             max_pruning_ratio=LARGEST_RATIO,
             ignored_layers=[model.get_submodule(name) for name in self._fixed],
-            round_to=ROUND_TO,
+            round_to=self._round_to,
         )
         pruner.step()
-        numbered = {name: norm.running_mean for name, norm in norms.items()}
-        kept = {}
-        for group in self.groups.groups:
-            member = group.norms[0]
-            left = set(numbered[member.layer].int().tolist())
-            kept[group.name] = [
-                unit for unit, first in enumerate(member.positions[:, 0].tolist()) if first in left
-            ]
-        channels = kept_channels(self.groups, kept)
+        left = {
+            conv: {"out": model.get_submodule(norms[0]).running_mean.int().tolist()}
+            for conv, norms in self.groups.trace.normed().items()
+        }
+        channels = kept_channels(self.groups, kept_units(self.groups, left))
         shapes = {k: v.shape for k, v in cut_channels(self._model, channels).state_dict().items()}
         if shapes != {key: value.shape for key, value in model.state_dict().items()}:
             raise SystemExit("torch-pruning couples other channels than this toolkit")

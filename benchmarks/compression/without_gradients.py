@@ -43,7 +43,6 @@ from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
 
 IMAGES = 128
-SEARCH_STEPS = 12  # of torch-pruning's ratio, to meet the budget
 SIZE = 416
 
 
@@ -72,7 +71,7 @@ class Study:
         info = model_info(restore_content(self.content, "", exp.detector_spec()))
         backend = TorchBackend(fuse(model), info, torch.device("cpu"))
         dataset = exp.get_eval_dataset()
-        found = evaluate_alone(backend, dataset, exp.test_size, exp.eval_spec())
+        found = evaluate_alone(backend, dataset, exp.test_size, exp.predict_options())
         cost = complexity(fuse(model), (SIZE, SIZE))
         row = {
             "budget": budget,
@@ -120,52 +119,14 @@ def ours(study: Study, macs: float, images: CalibrationImages) -> Student:
 
 def peer(study: Study, macs: float, images: CalibrationImages) -> None:
     """torch-pruning, its ratio searched for until the budget is met."""
+    from peer import WAYS, Peer
+
     name, start = f"{macs:g} of MACs", time.perf_counter()
-    low, high = 0.0, 0.95
-    best = None
-    for _ in range(SEARCH_STEPS):
-        ratio = (low + high) / 2
-        model = torch_pruned(study.dense, ratio)
-        if complexity(fuse(model), (SIZE, SIZE)).macs <= macs * study.macs:
-            best, high = model, ratio
-        else:
-            low = ratio
-    assert best is not None
+    found = Peer(study.dense, (SIZE, SIZE), {}, round_to=4)
+    channels, _ = found.channels(WAYS["l2_uniform"], macs)
+    best = cut_channels(study.dense, channels)
     study.note(name, "torch-pruning, group L2, bare", best, start)
     study.note(name, "torch-pruning, then batch norms", recalibrate(best, images), start)
-
-
-def torch_pruned(dense: nn.Module, ratio: float) -> nn.Module:
-    import torch_pruning as tp
-
-    model = copy.deepcopy(dense).train()
-
-    class Raw(nn.Module):
-        """TorchPruning wants tensors for outputs."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = model
-
-        def forward(self, images):
-            found = self.inner.raw(images)
-            return [found.box, found.obj, found.cls]
-
-    predictions = [
-        module
-        for name, module in model.named_modules()
-        if name.startswith("head.") and "_preds." in name
-    ]
-    pruner = tp.pruner.BasePruner(
-        Raw(),
-        torch.zeros(1, 3, SIZE, SIZE),
-        importance=tp.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio,
-        ignored_layers=predictions,
-        round_to=4,
-    )
-    pruner.step()
-    return model.eval()
 
 
 def other_sizes(study: Study, student: Student, sizes: list[int]) -> None:
@@ -195,10 +156,11 @@ def other_sizes(study: Study, student: Student, sizes: list[int]) -> None:
 
 def masked(study: Study, images: CalibrationImages) -> None:
     """Weights masked, the shapes as they were."""
+    distance = study.exp(SIZE).get_criterion().distance
     for criterion in CRITERIA:
         step, start = MaskStep(criterion=criterion), time.perf_counter()
         model, name = copy.deepcopy(study.dense), f"{step.share:.0%} masked"
-        apply_masks(model, draw_masks(model, step, images if step.needs_images else None))
+        apply_masks(model, draw_masks(model, step, images if step.needs_images else None, distance))
         study.note(name, f"{criterion}, bare", model, start)
         study.note(name, f"{criterion}, batch norms", recalibrate(model, images), start)
 
