@@ -60,7 +60,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace):
         self.out, self.weights = args.out, args.weights
-        self.options = ["data_dir", str(args.data), "data_num_workers", str(args.workers)]
+        words = ["data_dir", str(args.data), "data_num_workers", str(args.workers)]
+        self.options = words + args.options
 
     def dense(self, seed: int) -> Path:
         """The dense checkpoint of a seed, trained where it is not there."""
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="*", default=["control", "half", "masked", "both"])
     parser.add_argument("--workers", type=int, default=1, help="data loader processes")
+    parser.add_argument("--options", nargs="*", default=[], help="of the experiment, in pairs")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args)
