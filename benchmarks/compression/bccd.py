@@ -4,10 +4,11 @@
     python benchmarks/compression/bccd.py --weights yolox_nano.pth --data datasets/bccd \
         --seeds 0 1 2 --variants control half masked both
 
-"control" is the dense model tuned as long and in the same way as the compressed ones: the row to
-compare them with. Every row is a run of `tools/train.py` (dense) or `compress/prune.py` (the
-others) that can be interrupted; rows that are there already are not measured again. Ends with the
-table of all rows.
+Options of the experiment stand at the end, behind `--`: `-- select_ann val val_ann test` chooses
+the epoch on other images than those that are reported on. "control" is the dense model tuned as
+long and in the same way as the compressed ones: the row to compare them with. Every row is a run
+of `tools/train.py` (dense) or `compress/prune.py` (the others) that can be interrupted; rows that
+are there already are not measured again. Ends with the table of all rows.
 """
 
 import argparse
@@ -60,8 +61,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace):
         self.out, self.weights = args.out, args.weights
-        words = ["data_dir", str(args.data), "data_num_workers", str(args.workers)]
-        self.options = words + args.options
+        places = ["data_dir", str(args.data), "data_num_workers", str(args.workers)]
+        self.options = places + args.options
 
     def dense(self, seed: int) -> Path:
         """The dense checkpoint of a seed, trained where it is not there."""
@@ -210,7 +211,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="*", default=["control", "half", "masked", "both"])
     parser.add_argument("--workers", type=int, default=1, help="data loader processes")
-    parser.add_argument("--options", nargs="*", default=[], help="of the experiment, in pairs")
+    parser.add_argument("options", nargs="*", help="KEY VALUE options of the experiment")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args)

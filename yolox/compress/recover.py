@@ -155,7 +155,8 @@ class _Tuning(Stage):
         tuned = recovery_experiment(job, found[LABELS].path if LABELS in found else None)
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
         step = job.recipe.recover
-        training = Training(tuned, job.options, step is not None and step.is_automatic)
+        assert step is not None  # it has the options of the control, too
+        training = Training(tuned, job.options, step.is_automatic)
         return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 
     def run(

@@ -34,10 +34,10 @@ def measured_pace(exp: Any, options: RunOptions) -> Pace:
     run = prepare(tried, options)
     run.lr_scale = 0.0
     source = ResizedImages(run.dataset, run.sizes.input_size, options.cache)
-    steps, seconds = run.steps_per_epoch * run.spec.max_epoch, []
+    seconds = []
     with closing(batches_of(run, source)) as batches:
-        for _ in range(min(STEPS, steps)):
+        for _ in range(min(STEPS, run.total_steps)):
             began = time.perf_counter()
             train_step(run, batches)
             seconds.append(time.perf_counter() - began)
-    return Pace(len(run.dataset), steps, median(seconds))
+    return Pace(len(run.dataset), run.total_steps, median(seconds))

@@ -25,7 +25,7 @@ def report_step(run: Run, meter: Meter, curves: Curves) -> None:
         return
     height, width = input_size(run.step - 1, run.spec.seed, run.sizes)
     rate = run.optimizer.param_groups[0]["lr"]
-    left = run.spec.max_epoch * run.steps_per_epoch - run.step
+    left = run.total_steps - run.step
     names = [key for key in meter if key not in TIMES]
     losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in names)
     logger.info(
@@ -126,7 +126,6 @@ def log_end(run: Run, last_ap: float, report_ap: float | None) -> None:
 @contextmanager
 def progress_bar(run: Run) -> Iterator[tqdm]:  # type: ignore[type-arg]
     """A bar over the optimiser steps, where the first process has a terminal."""
-    total = run.spec.max_epoch * run.steps_per_epoch
     shown = sys.stderr.isatty() and dist.rank() == 0
-    with tqdm(total=total, initial=run.step, desc="training", disable=not shown) as bar:
+    with tqdm(total=run.total_steps, initial=run.step, desc="training", disable=not shown) as bar:
         yield bar

@@ -131,10 +131,15 @@ class Run:
         return self.ema.model if self.ema is not None else self.model
 
     @property
+    def total_steps(self) -> int:
+        """Steps of all epochs, those already made among them."""
+        return self.spec.max_epoch * self.steps_per_epoch
+
+    @property
     def is_done(self) -> bool:
         """Whether the last step was made, or no gain came of the last `patience` evaluations."""
         spent = self.spec.patience and self.evaluations_without_gain >= self.spec.patience
-        return bool(spent) or self.step >= self.spec.max_epoch * self.steps_per_epoch
+        return bool(spent) or self.step >= self.total_steps
 
     @property
     def is_plain(self) -> bool:

@@ -210,8 +210,7 @@ def batches_of(run: Run, source: ResizedImages) -> Generator[Batch, None, None]:
         world=dist.world_size(),
         first_plain=run.spec.first_plain_epoch * run.steps_per_epoch,
     )
-    last = run.spec.max_epoch * run.steps_per_epoch
-    places = PlaceBatches(len(source), run.spec.seed, schedule, run.step, last)
+    places = PlaceBatches(len(source), run.spec.seed, schedule, run.step, run.total_steps)
     samples = TrainSamples(source, run.exp.augment_spec(), run.spec.seed)
     pinned = run.options.device.type == "cuda"
     exp = run.exp
