@@ -135,6 +135,8 @@ class TrainSpec:
         leaves the function as it is; for weights whose scales are not those of a training.
     bn_l1: weight of the sum of all |batch-norm scale| in the loss, which drives channels to zero
         before they are pruned (network slimming, Liu 2017).
+    fake_int8: the model computes with 8 bits while it is trained (`yolox.models.fake_int8`), for a
+        fine-tune before it is exported as INT8.
     teacher: checkpoint whose outputs and neck features are learnt from; label_weight,
         distill_outputs and distill_features are the weights of the three in the loss.
     """
@@ -169,6 +171,7 @@ class TrainSpec:
     patience: int = 0
     freeze_bn: bool = False
     balance_filters: bool = False
+    fake_int8: bool = False
     seed: int = 0
     milestones: tuple[int, ...] = ()
     bn_l1: float = 0.0

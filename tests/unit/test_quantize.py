@@ -12,9 +12,9 @@ from yolox.config import EvalSpec
 from yolox.errors import DataError, ExportError
 from yolox.export import calibration
 from yolox.export.calibration import Ranges, calibration_images, one_by_one
-from yolox.export.fallback import fewest, quantise_to_floor
+from yolox.export.fallback import fewest, float_order, quantise_to_floor
 from yolox.export.layer_damage import detection_damage, layer_damage, round_int8, round_uint8
-from yolox.export.layers import group, onnx_layers
+from yolox.export.layers import Layers, group, onnx_layers
 from yolox.export.onnx_graph import GraphSpec, to_onnx
 from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer
 
@@ -166,6 +166,7 @@ class _Pretended(Quantizer):
     """Writes how many layers are float."""
 
     suffix = ".txt"
+    layers = Layers({name: [] for name in "abcd"}, [])
 
     def write(self, path, float_layers):
         path.write_text(" ".join(float_layers))
@@ -183,6 +184,17 @@ def test_search_keeps_the_most_sensitive_layers_float(tmp_path):
     assert target.read_text() == "a b c"
     assert dict(report.trail) == ap
     assert any("a  0.5000" in line for line in report.lines())
+
+
+def test_layers_before_an_early_worst_one_are_float_with_it():
+    damage = {"second": 0.5, "last": 0.2, "third": 0.1, "stem": 0.0}
+    graph = ["unreached", "stem", "second", "third", "last"]
+    assert float_order(damage, graph) == ["stem", "second", "last", "third"]
+
+
+def test_a_late_worst_layer_is_float_alone():
+    damage = {"e": 0.5, "a": 0.2, "b": 0.1, "c": 0.0, "d": 0.0}
+    assert float_order(damage, ["a", "b", "c", "d", "e"]) == list(damage)
 
 
 def test_search_that_fails_says_by_how_much(tmp_path):

@@ -99,6 +99,15 @@ def test_weights_of_losses_and_clipping_scale_a_step(tiny_exp, scripted):
     torch.testing.assert_close(sparse[scale] - whole[scale], torch.full((8,), -7.0 * RATE))
 
 
+def test_a_step_under_8_bits_is_another_one_in_much_the_same_direction(tiny_exp, scripted):
+    whole, rounded = (
+        torch.cat([part.flatten() for part in one_step(tiny_exp, scripted, **options).values()])
+        for options in ({}, {"fake_int8": True})
+    )
+    assert not torch.equal(whole, rounded)
+    assert float(torch.cosine_similarity(whole, rounded, dim=0)) > 0.9
+
+
 def test_the_learning_rate_grows_with_the_batch(tiny_exp, scripted):
     change = one_step(tiny_exp, scripted)
     twice = one_step(tiny_exp, scripted, basic_lr_per_img=2 * RATE / 12)

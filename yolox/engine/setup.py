@@ -35,6 +35,7 @@ from yolox.files import file_hash
 from yolox.losses.distillation import Distillation, DistillWeights
 from yolox.models.balance import balance_filters
 from yolox.models.channels import relative_channels
+from yolox.models.fake_int8 import FakeInt8
 
 
 def prepare(exp: Experiment, options: RunOptions) -> Run:
@@ -96,6 +97,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     for owner in (model, run.eval_model):
         apply_masks(owner, run.masks)
     run.distillation = _distillation(run)
+    run.rounding = FakeInt8(model) if spec.fake_int8 else None
     return run
 
 

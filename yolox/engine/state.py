@@ -17,6 +17,7 @@ from yolox.errors import UsageError
 from yolox.eval.predict import PredictOptions
 from yolox.families import Criterion, Detector, DetectorSpec
 from yolox.losses.distillation import Distillation
+from yolox.models.fake_int8 import FakeInt8
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -106,6 +107,7 @@ class Run:
     file_hashes: dict[str, str]
     fingerprints: dict[str, str]  # of the data sets, by role
     distillation: Distillation | None = None
+    rounding: FakeInt8 | None = None  # of what the model computes, in training steps
     parent: File | None = None  # path and hash of the checkpoint it began with
     step: int = 0
     best_ap: float = -1.0  # nothing evaluated yet

@@ -147,8 +147,9 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
     exchange: AbstractContextManager[None] = nullcontext()
     if not last and isinstance(run.parallel, DistributedDataParallel):
         exchange = run.parallel.no_sync()
+    rounding = run.rounding.active() if run.rounding is not None else nullcontext()
     with exchange:
-        with torch.autocast(device.type, half, enabled=precision != "fp32"):
+        with rounding, torch.autocast(device.type, half, enabled=precision != "fp32"):
             predictions = run.parallel(images)
             taught = run.distillation(images, predictions) if run.distillation else None
         losses = _all_losses(run, predictions, targets, taught)

@@ -1,10 +1,12 @@
 """Which layers stay float so that an INT8 model keeps its accuracy.
 
 Layers are ranked by the damage that quantising them alone does. The most sensitive ones become
-float, their number doubling until the floor holds; then bisection finds the fewest that do.
+float, their number doubling until the floor holds; then bisection finds the fewest that do. Where
+the worst layer is one of the first, all before it are float, too: a float beginning costs one
+conversion, a float layer amid quantised ones two, and the ranges of its input are often the reason.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from yolox.errors import ExportError
 from yolox.export.quantize import Quantizer
 
 Measure = Callable[[Path], float]
+BEGINNING = 4  # of so many layers at most
 
 
 @dataclass
@@ -62,7 +65,7 @@ def quantise_to_floor(
     damage: of `layer_damage`, most sensitive first. measure: AP of a file. Raises ExportError
     where no number of float layers is enough.
     """
-    order = list(damage)
+    order = float_order(damage, list(quantizer.layers.members))
     report = QuantReport(ap_float=ap_float, layers=len(order))
     tried: dict[int, float] = {}
 
@@ -96,6 +99,18 @@ def quantise_to_floor(
     report.ap_int8 = tried[best]
     report.float_layers = {name: damage[name] for name in order[:best]}
     return report
+
+
+def float_order(damage: Mapping[str, float], graph: Sequence[str]) -> list[str]:
+    """The layers, those first that become float first.
+
+    damage: by layer, most sensitive first. graph: layers in the order in which they run.
+    """
+    worst = next(iter(damage), None)
+    reached = [name for name in graph if name in damage]
+    place = reached.index(worst) if worst in reached else BEGINNING
+    beginning = reached[: place + 1] if place < BEGINNING else []
+    return [*beginning, *(name for name in damage if name not in beginning)]
 
 
 def _replace(candidate: Path, target: Path) -> None:

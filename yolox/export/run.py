@@ -19,22 +19,18 @@ from yolox.data.folder import find_images
 from yolox.engine.restore import restore
 from yolox.errors import DataError, ExportError, UsageError
 from yolox.eval.evaluate import evaluate_alone
-from yolox.eval.latency import latency_ms
 from yolox.eval.predict import ImageSource
 from yolox.exp import BaseExp
 from yolox.export.calibration import FEWEST, calibration_images, canvases, drawn_images
-from yolox.export.fallback import QuantReport, quantise_to_floor
-from yolox.export.layer_damage import layer_damage
-from yolox.export.nms_graph import DECODED
+from yolox.export.int8 import VINO, Floor, Fused, open_exported, quantise
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import Runtime, file_bytes, file_parts, model_info, open_file
+from yolox.export.open import file_bytes, file_parts, model_info
 from yolox.export.parity import TOLERANCES, compare, require_ap, require_parity
-from yolox.export.quantize import Quantizer, convert_to_vino, make_quantizer
+from yolox.export.quantize import convert_to_vino
 from yolox.files import file_hash
 from yolox.models.fuse import fuse
 
 COMPARED_IMAGES = 8
-VINO = ".xml"
 
 
 @dataclass(frozen=True)
@@ -146,29 +142,13 @@ def _plain(job: ExportJob, source: Source, work: Path) -> dict[str, Any]:
 
 def _quantised(job: ExportJob, int8: Int8, source: Source, work: Path) -> dict[str, Any]:
     """Quantise, to the AP floor where one is given, and compare the speed with the float file."""
-    images = _calibration(job, int8)
-    graph = _without_nms(job.graph)
-    content, info = to_onnx(source.model, source.info, graph), graph.describe(source.info)
-    floating = work.with_name(f".{work.stem}.float.onnx")
-    try:
-        save_onnx(content, floating)
-        reference = open_file(floating, _runtime(work))
-        quantizer = make_quantizer(
-            work, content, info, images, job.graph.nms, job.graph.output_name
-        )
-        report = _searched(job, int8, source, (quantizer, reference), images, work)
-        speed = _speed(reference, open_file(work, _runtime(work)), images[:1])
-    finally:
-        floating.unlink(missing_ok=True)
-    facts = {"precision": "int8", "calibration_images": len(images), "max_drop": int8.max_drop}
-    return {**facts, **report.as_json(), **speed}
-
-
-def _without_nms(graph: GraphSpec) -> GraphSpec:
-    """The decoded graph that a suppression can be appended to."""
-    if graph.nms is None:
-        return graph
-    return replace(graph, nms=None, decode=True, output_name=DECODED)
+    floor = None
+    if int8.max_drop is not None:
+        chosen = job.exp.get_select_dataset()
+        measure = _measure(job, chosen or job.exp.get_eval_dataset())
+        floor = Floor(measure, int8.max_drop, _chosen_on(chosen))
+    fused = Fused(source.model, source.info)
+    return quantise(fused, job.graph, _calibration(job, int8), work, floor)
 
 
 def _calibration(job: ExportJob, int8: Int8) -> Tensor:
@@ -178,37 +158,6 @@ def _calibration(job: ExportJob, int8: Int8) -> Tensor:
     return calibration_images(source, job.exp.test_size, int8.images)
 
 
-def _searched(
-    job: ExportJob,
-    int8: Int8,
-    source: Source,
-    made: tuple[Quantizer, Backend],
-    images: Tensor,
-    work: Path,
-) -> QuantReport:
-    """Write the quantised file, with as many float layers as the floor asks for."""
-    quantizer, reference = made
-    if int8.max_drop is None:
-        logger.warning("without --max-drop the accuracy of an INT8 file is not checked")
-        quantizer.write(work, ())
-        return QuantReport(layers=len(quantizer.layers.members))
-    chosen = job.exp.get_select_dataset()
-    measure = _measure(job, chosen or job.exp.get_eval_dataset())
-    damage = layer_damage(source.model, images)
-    report = quantise_to_floor(
-        quantizer,
-        damage,
-        work,
-        lambda path: measure(open_file(path, _runtime(path))),
-        measure(reference),
-        int8.max_drop,
-    )
-    report.chosen_on = _chosen_on(chosen)
-    for line in report.lines():
-        logger.info(line)
-    return report
-
-
 def _chosen_on(chosen: DetectionDataset | None) -> str:
     """In words, on which images the number of float layers was chosen."""
     if chosen is None:
@@ -216,23 +165,9 @@ def _chosen_on(chosen: DetectionDataset | None) -> str:
     return f"{len(chosen)} images set aside for choosing, not the validation images (see --ap)"
 
 
-def _speed(reference: Backend, quantised: Backend, image: Tensor) -> dict[str, Any]:
-    """Latency of both in turns, at batch 1, and a word where INT8 does not pay."""
-    found = latency_ms({"float": reference, "int8": quantised}, image)
-    ratio = found["int8"] / found["float"]
-    logger.info(
-        "int8 {:.1f} ms, float {:.1f} ms on this machine: {} ({:.2f} of the float time)",
-        found["int8"],
-        found["float"],
-        "faster" if ratio < 1 else "NOT faster",
-        ratio,
-    )
-    return {"latency_ms": found, "latency_ratio": ratio}
-
-
 def _proof(job: ExportJob, source: Source, work: Path, images: Tensor) -> dict[str, Any]:
     """Compare the file with its source. Raises ExportError beyond the tolerance."""
-    exported = open_file(work, _runtime(work))
+    exported = open_exported(work)
     found = compare(source.backend, exported, images, job.eval_spec())
     logger.info(
         "{} images, {} points or detections: scores differ by {:.2g}, boxes by 1 - IoU = {:.2g}, "
@@ -266,7 +201,3 @@ def _measure(job: ExportJob, dataset: DetectionDataset) -> Callable[[Backend], f
         return evaluate_alone(backend, dataset, exp.test_size, options).metrics.AP
 
     return measure
-
-
-def _runtime(path: Path) -> Runtime:
-    return Runtime("openvino" if path.suffix == VINO else "onnxruntime")
