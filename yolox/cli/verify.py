@@ -22,6 +22,7 @@ from yolox.engine.verify import (
     check_file,
     check_files,
     final_model,
+    stating_experiment,
 )
 from yolox.errors import DataError, ModelError, UsageError, YoloxError
 from yolox.eval.evaluate import evaluate_alone
@@ -81,7 +82,7 @@ def _of_run(args: Namespace) -> list[Check]:
     checks = list(check_files(record))
     model, recorded = final_model(record)
     try:
-        exp = load_experiment(args, str(model), record)
+        exp = load_experiment(args, str(stating_experiment(record)), record)
         checks += check_data(record, _datasets(exp))
         if args.ap:
             checks.append(_ap(args, exp, model, recorded))

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from yolox.compress.steps import BUDGETS, AdaptStep, MaskStep, PruneStep, RecoverStep, Storage
+from yolox.compress.steps import (
+    BUDGETS,
+    AdaptStep,
+    Int8Step,
+    MaskStep,
+    PruneStep,
+    RecoverStep,
+    Storage,
+)
 from yolox.config import from_dict, nearest
 from yolox.config_text import read_text, yaml_value
 from yolox.errors import UsageError
@@ -21,6 +29,7 @@ class Recipe:
     adapt: AdaptStep | None = field(default_factory=AdaptStep)
     recover: RecoverStep | None = None
     merge: Storage = field(default_factory=Storage)
+    int8: Int8Step | None = None
 
     def __post_init__(self) -> None:
         if self.mask is None and self.prune is None:
@@ -29,9 +38,8 @@ class Recipe:
     @property
     def needs_images(self) -> bool:
         """Whether calibration images are needed."""
-        return any(
-            step is not None and step.needs_images for step in (self.mask, self.prune, self.adapt)
-        )
+        steps = (self.mask, self.prune, self.adapt, self.int8)
+        return any(step is not None and step.needs_images for step in steps)
 
 
 def _sections() -> dict[str, type[Any]]:

@@ -1,4 +1,4 @@
-"""The whole compression: mask, plan, prune, adapt, label, recover, merge, control, evaluate.
+"""The whole compression: all stages, from the masks to the report.
 
 Every stage reads what the ones before it wrote and leaves its own artefact; a run that was stopped
 after any of them goes on there.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from yolox.compress.adapt import AdaptStage
 from yolox.compress.fingerprint import Fingerprints
+from yolox.compress.int8 import Int8Stage
 from yolox.compress.job import EVALUATE, CompressionJob
 from yolox.compress.label import LabelStage
 from yolox.compress.latency import require_backend
@@ -37,6 +38,7 @@ STAGES: tuple[Stage, ...] = (
     LabelStage(),
     RecoverStage(),
     MergeStage(),
+    Int8Stage(),
     ControlStage(),
 )
 NAMES = (*(stage.name for stage in STAGES), EVALUATE)
@@ -81,6 +83,8 @@ def _check(job: CompressionJob, stages: Sequence[Stage]) -> None:
         require_backend(recipe.prune.backend)
     if job.evaluated and job.until == EVALUATE:
         job.exp.get_eval_dataset()
+    if recipe.int8 is not None:
+        require_backend(recipe.int8.runtime)
     if recipe.needs_images:
         job.image_source  # noqa: B018 - made, and so checked
     if job.control and recipe.recover is None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from loguru import logger
 
-from yolox.backends import ModelInfo, TorchBackend
+from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.compress.calibration import CalibrationImages, ImageSet, LabelledSet
 from yolox.compress.fingerprint import Fingerprints
 from yolox.eval.evaluate import evaluate_alone
@@ -81,7 +81,10 @@ class ApMeasure:
 
     def of(self, model: Network, info: ModelInfo, device: torch.device) -> float:
         """AP of a model; 0 where it is undefined."""
-        backend = TorchBackend(fuse(model), info, device)
+        return self.of_backend(TorchBackend(fuse(model), info, device))
+
+    def of_backend(self, backend: Backend) -> float:
+        """AP of what any backend computes; 0 where it is undefined."""
         found = evaluate_alone(backend, self.labelled.dataset, self.size_hw, self.options)
         ap = found.metrics.AP
         return 0.0 if ap != ap else ap

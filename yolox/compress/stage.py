@@ -11,7 +11,8 @@ from yolox.errors import UsageError
 
 DENSE = "dense"  # the checkpoint that is compressed
 CONTROL = "control"  # the dense model, tuned as long as the compressed one
-PLAN, LABELS = "plan", "labels"  # the artefacts that are no checkpoints
+PLAN, LABELS = "plan", "labels"  # the artefacts that are no models
+INT8 = "int8"  # the one that is an exported file
 CHAIN = ("masked", "pruned", "adapted", "recovered", "merged")  # each is made from one before it
 
 
@@ -65,8 +66,8 @@ def latest(found: Artefacts, before: str) -> Source:
     return Source(names[-1], found[names[-1]].path)
 
 
-def checkpoints(found: Artefacts) -> dict[str, Artefact]:
-    """The checkpoints among artefacts, by name."""
+def models(found: Artefacts) -> dict[str, Artefact]:
+    """The models among artefacts, by name."""
     return {name: artefact for name, artefact in found.items() if name not in (PLAN, LABELS)}
 
 

@@ -13,6 +13,7 @@ from yolox.compress.importance.channels import NEED_IMAGES as CHANNELS_NEED_IMAG
 from yolox.compress.importance.weights import CRITERIA
 from yolox.compress.importance.weights import NEED_IMAGES as WEIGHTS_NEED_IMAGES
 from yolox.config import one_of
+from yolox.export.calibration import FEWEST
 from yolox.ops.sparse import ENCODINGS
 
 SHARE = 0.49  # of the source system
@@ -21,6 +22,7 @@ PATTERNS = ("none", "2:4")
 SIZES = ("params", "macs")  # budgets that are counted, not measured
 BUDGETS = (*SIZES, "latency", "latency_ms")
 RANKINGS = ("global", "layer", "normalised", "per_cost", "sensitivity")
+INT8_FILES = {"onnxruntime": ".onnx", "openvino": ".xml"}  # by the runtime they are for
 VALUE_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -194,6 +196,33 @@ class RecoverStep:
     def is_automatic(self) -> bool:
         """Whether the schedule follows from the data."""
         return "max_epoch" not in self.options
+
+
+@dataclass(frozen=True)
+class Int8Step:
+    """An INT8 file of the merged model.
+
+    runtime: what it is for, 'onnxruntime' or 'openvino'. max_drop: AP that it may cost against the
+        float model in the same runtime; layers stay float until it holds (None: every layer is
+        quantised). images: to calibrate with, at most.
+    Raises ValueError for values that cannot be.
+    """
+
+    runtime: str = "onnxruntime"
+    max_drop: float | None = 0.01
+    images: int = 64
+
+    def __post_init__(self) -> None:
+        one_of("runtime", self.runtime, list(INT8_FILES))
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise ValueError(f"max_drop {self.max_drop} is not in 0..1")
+        if self.images < FEWEST:
+            raise ValueError(f"{self.images} images are less than {FEWEST}, too few to calibrate")
+
+    @property
+    def needs_images(self) -> bool:
+        """Always: ranges are those of images."""
+        return True
 
 
 @dataclass(frozen=True)

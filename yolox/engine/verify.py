@@ -17,6 +17,7 @@ from yolox.files import file_hash
 from yolox.values import shown
 
 SHOWN = 12  # letters of a hash
+EXPORTED = (".onnx", ".xml")  # files that carry no hash of their content
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,18 @@ def final_model(record: Record) -> tuple[Path, float | None]:
     return record.folder / "best_ckpt.pth", ap
 
 
+def stating_experiment(record: Record) -> Path:
+    """The final model's file, or the last checkpoint where that is none: it names its experiment.
+
+    Raises DataError like `final_model`.
+    """
+    model, _ = final_model(record)
+    if model.suffix not in EXPORTED or record.report is None:
+        return model
+    files = [Path(entry["file"]) for entry in record.report["lineage"]]
+    return _located(record.folder, str([f for f in files if f.suffix not in EXPORTED][-1]))
+
+
 def _training(folder: Path, manifest: Manifest) -> Iterator[Check]:
     parent = manifest["parent"]
     if parent is not None:
@@ -106,7 +119,7 @@ def _compression(folder: Path, report: Report) -> Iterator[Check]:
         yield check_file(entry["name"], path, entry["sha256"])
         if parent is not None and parent not in names:
             yield Check(f"what {entry['name']} was made from", parent, "not in the record", False)
-        if path.is_file():
+        if path.is_file() and path.suffix not in EXPORTED:
             yield check_content(path)
     dense, stated = entries[0]["sha256"], report["checkpoint"]["sha256"]
     yield Check("the checkpoint it began with", _short(stated), _short(dense), stated == dense)

@@ -6,31 +6,28 @@ from typing import Any
 
 from loguru import logger
 
-from yolox.backends import TorchBackend
 from yolox.compress.job import CompressionJob
-from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_checkpoints
+from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_models
 from yolox.compress.report.page import Bar, Picture, picture_pairs, write_page
 from yolox.compress.report.table import report_content, report_table
 from yolox.compress.report.words import plain_words
-from yolox.compress.stage import CONTROL, DENSE, PLAN, Artefacts, checkpoints
+from yolox.compress.stage import CONTROL, DENSE, PLAN, Artefacts, models
 from yolox.data.annotations import load_json
 from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.provenance import data_fingerprint, file_record, git_state, lineage_entry
 from yolox.engine.records import REPORT
-from yolox.engine.restore import restore
-from yolox.export.open import model_info
+from yolox.export.open import Runtime, open_model
 from yolox.files import write_json
-from yolox.models.fuse import fuse
 
 
 def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> list[ReportRow]:
-    """Measure every checkpoint and write `report.json` and `report.html`.
+    """Measure every model and write `report.json` and `report.html`.
 
     runs: what is noted of the stages.
     """
-    how = MeasureSpec(job.options.device, job.backends, job.evaluated, job.resamples)
-    rows = measure_checkpoints(_reported(found), job.exp, how)
+    how = MeasureSpec(job.options.device, _backends(job), job.evaluated, job.resamples)
+    rows = measure_models(_reported(found), job.exp, how)
     chosen_on = _chosen_on(job)
     words = plain_words(rows, tuned=job.recipe.recover is not None)
     facts = {
@@ -50,9 +47,15 @@ def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> 
     return rows
 
 
+def _backends(job: CompressionJob) -> tuple[str, ...]:
+    """To measure latency with: an INT8 file is compared with float models in its own runtime."""
+    own = (job.recipe.int8.runtime,) if job.recipe.int8 is not None and job.backends else ()
+    return tuple(dict.fromkeys((*job.backends, *own)))
+
+
 def _reported(found: Artefacts) -> Artefacts:
-    """The checkpoints in the order of the rows: dense, control, the others as they were made."""
-    others = checkpoints(found)
+    """The models in the order of the rows: dense, control, the others as they were made."""
+    others = models(found)
     first = {name: others.pop(name) for name in (DENSE, CONTROL) if name in others}
     return {**first, **others}
 
@@ -85,7 +88,7 @@ def _provenance(job: CompressionJob, found: Artefacts) -> dict[str, Any]:
     return {
         "lineage": [
             lineage_entry(name, artefact.path, artefact.made_from)
-            for name, artefact in checkpoints(found).items()
+            for name, artefact in models(found).items()
         ],
         "fingerprints": {role: data_fingerprint(one) for role, one in _data_sets(job).items()},
         "git": git_state(),
@@ -115,12 +118,10 @@ def _bars(found: Artefacts) -> list[Bar]:
 
 def _pictures(job: CompressionJob, found: Artefacts, last: str) -> Sequence[Sequence[Picture]]:
     """Validation images (the calibration images without an evaluation) as both ends see them."""
-    exp = job.exp
-    backends = []
-    for name in (DENSE, last):
-        restored = restore(found[name].path, exp.detector_spec())
-        backends.append(
-            TorchBackend(fuse(restored.model), model_info(restored), job.options.device)
-        )
+    exp, runtime = job.exp, Runtime(device=job.options.device)
+    before, after = (
+        open_model(found[name].path, runtime, exp.test_size, exp.detector_spec()).backend
+        for name in (DENSE, last)
+    )
     source = exp.get_eval_dataset() if job.evaluated else job.image_source
-    return picture_pairs(source, backends[0], backends[1], exp.test_size)
+    return picture_pairs(source, before, after, exp.test_size)

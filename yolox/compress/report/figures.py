@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from yolox.compress.report.measure import ReportRow
-from yolox.compress.stage import CONTROL, DENSE
+from yolox.compress.stage import CONTROL, DENSE, INT8
 
 BLUE, GREY, GREEN, RED = "#2f6fde", "#8b95a5", "#2a8a4a", "#b5532a"
 ADAPTED = "adapted"
@@ -55,9 +55,11 @@ def _colour(row: ReportRow) -> str:
 def tradeoff_figure(rows: Sequence[ReportRow]) -> Figure | None:
     """AP against MACs, weights that are not zero, bytes, and time. None without AP.
 
-    Of the dense model, the control, the model before any tuning, and the result.
+    Of the dense model, the control, the model before any tuning, and the result (of an INT8 file
+    its float model, too).
     """
-    named = (DENSE, CONTROL, ADAPTED, rows[-1].name)
+    last = rows[-1]
+    named = {DENSE, CONTROL, ADAPTED, last.name, last.made_from if last.name == INT8 else DENSE}
     drawn = [row for row in rows if row.AP is not None and row.name in named]
     if not drawn:
         return None

@@ -9,8 +9,9 @@ import torch
 
 from yolox.backends import Backend, TorchBackend
 from yolox.compress.report.speed import measure_speed
-from yolox.compress.stage import CONTROL, DENSE, Artefacts
+from yolox.compress.stage import CONTROL, DENSE, Artefact, Artefacts
 from yolox.config import from_dict
+from yolox.data.annotations import load_json
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore_content
 from yolox.errors import UsageError
@@ -18,7 +19,8 @@ from yolox.eval.evaluate import evaluate_alone, without_nan
 from yolox.eval.intervals import ap_interval, paired_difference
 from yolox.eval.matches import ImageMatches, match
 from yolox.exp import BaseExp
-from yolox.export.open import model_info
+from yolox.export.int8 import open_exported
+from yolox.export.open import file_bytes, is_exported, model_info
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
 from yolox.values import shown
@@ -26,7 +28,7 @@ from yolox.values import shown
 
 @dataclass
 class ReportRow:
-    """One row of the report, one checkpoint. AP and AP50 are fractions, None where not evaluated.
+    """One row of the report, one model. AP and AP50 are fractions, None where not evaluated.
 
     made_from: the row whose weights it took up, None for the dense model.
 
@@ -35,10 +37,12 @@ class ReportRow:
         `value`, and `low` and `high` of its 95 % interval. Others are the dense model, the control
         and `made_from`.
     params, nonzero_params and macs are those of the model as it is deployed: batch norm fused.
-    file_bytes: weights and masks alone, without training state.
+    file_bytes: weights and masks alone, without training state. An exported file has the counts of
+        the model that it was made from.
     latency_ms: milliseconds at batch 1 by backend; latency_ms_batch8: per batch of 8. Backends
-        other than torch, and batch 8, are measured for the first and the last row only; rows of the
-        same shapes as what they were made from are not measured again.
+        other than torch, and batch 8, are measured for the dense and the merged model only, and an
+        exported file in its own; rows of the same shapes as what they were made from are not
+        measured again.
     peak_mb: MiB at most in memory of the process that runs batch 1, by backend; Python and the
         runtime are part of it.
     AP_by_class: AP by class, None for a class without objects.
@@ -95,20 +99,16 @@ class MeasureSpec:
     resamples: int = 200
 
 
-def measure_checkpoints(found: Artefacts, exp: BaseExp, how: MeasureSpec) -> list[ReportRow]:
-    """Measure checkpoints, the dense one first. Latency is taken in turns: its ratios are fair."""
+def measure_models(found: Artefacts, exp: BaseExp, how: MeasureSpec) -> list[ReportRow]:
+    """Measure models, the dense one first. Latency is taken in turns: its ratios are fair."""
     rows: list[ReportRow] = []
     matches: dict[str, ImageMatches] = {}
-    for name, (path, made_from) in found.items():
-        content = checkpoint.read(path)
-        restored = restore_content(content, path, exp.detector_spec())
-        model = fuse(restored.model)
-        size = complexity(model, exp.test_size)
-        stored = checkpoint.weights_bytes(path)
-        row = ReportRow(name, None, None, size.params, size.nonzero, size.macs, stored, made_from)
-        row.note = _note(content.get("chosen"))
+    for name, artefact in found.items():
+        if is_exported(artefact.path):
+            row, backend = _exported(name, artefact, rows)
+        else:
+            row, backend = _checkpoint(name, artefact, exp, how.device)
         if how.evaluated:
-            backend = TorchBackend(model, model_info(restored), how.device)
             matches[name] = _measure_accuracy(row, backend, exp)
             if how.resamples:
                 row.AP_low, row.AP_high = ap_interval(matches[name], how.resamples).interval
@@ -117,6 +117,34 @@ def measure_checkpoints(found: Artefacts, exp: BaseExp, how: MeasureSpec) -> lis
     _note_side_branches(rows)
     _measure_speed(rows, found, exp, how)
     return rows
+
+
+def _checkpoint(
+    name: str, artefact: Artefact, exp: BaseExp, device: torch.device
+) -> tuple[ReportRow, Backend]:
+    """The row of a checkpoint without what is measured, and what computes its predictions."""
+    path = artefact.path
+    content = checkpoint.read(path)
+    restored = restore_content(content, path, exp.detector_spec())
+    model = fuse(restored.model)
+    size, stored = complexity(model, exp.test_size), checkpoint.weights_bytes(path)
+    counts = (size.params, size.nonzero, size.macs)
+    row = ReportRow(name, None, None, *counts, stored, artefact.made_from)
+    row.note = _note(content.get("chosen"))
+    return row, TorchBackend(model, model_info(restored), device)
+
+
+def _exported(
+    name: str, artefact: Artefact, rows: Sequence[ReportRow]
+) -> tuple[ReportRow, Backend]:
+    """The same of an exported file, whose counts are those of what it was made from."""
+    path = artefact.path
+    source = next(row for row in rows if row.name == artefact.made_from)
+    counts = (source.params, source.nonzero_params, source.macs)
+    row = ReportRow(name, None, None, *counts, file_bytes(path), artefact.made_from)
+    facts = load_json(path.with_suffix(".json"))
+    row.note = f"{len(facts['float_layers'])} of {facts['layers']} layers are float"
+    return row, open_exported(path)
 
 
 def _note_side_branches(rows: Sequence[ReportRow]) -> None:
@@ -168,7 +196,7 @@ def _differences(
 
 
 def _is_timed(row: ReportRow, rows: Mapping[str, ReportRow], last: ReportRow) -> bool:
-    """Whether a row computes something else than what it was made from, or ends the table."""
+    """Whether a row computes otherwise than what it was made from, or ends the table."""
     before = rows.get(row.made_from or "")
     return before is None or row is last or (row.params, row.macs) != (before.params, before.macs)
 
@@ -177,7 +205,10 @@ def _measure_speed(
     rows: Sequence[ReportRow], found: Artefacts, exp: BaseExp, how: MeasureSpec
 ) -> None:
     by_name = {row.name: row for row in rows}
-    paths = {row.name: found[row.name].path for row in rows if _is_timed(row, by_name, rows[-1])}
+    exported = [row for row in rows if is_exported(found[row.name].path)]
+    inside = [row for row in rows if row not in exported]
+    timed_rows = [row for row in inside if _is_timed(row, by_name, inside[-1])]
+    paths = {row.name: found[row.name].path for row in (*timed_rows, *exported)}
     for timed in measure_speed(paths, exp, how.backends, how.device):
         row, backend = by_name[timed.case.model.name], timed.case.backend
         if timed.case.batch == 1:

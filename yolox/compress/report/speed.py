@@ -3,18 +3,20 @@
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from loguru import logger
 
 from yolox.backends import missing_packages
-from yolox.benchmark.cases import BenchmarkSpec, Case, Model
+from yolox.benchmark.cases import BenchmarkSpec, Case, Model, find_model
 from yolox.benchmark.prepare import prepare
 from yolox.benchmark.rounds import Row, measure
 from yolox.engine import checkpoint
 from yolox.errors import YoloxError
 from yolox.exp import BaseExp
+from yolox.export.open import FILE_BACKENDS, is_exported
 
 BATCHES = (1, 8)
 ROUNDS = 9
@@ -29,19 +31,27 @@ def measure_speed(
 ) -> list[Row]:
     """Every stage at batch 1 in torch; in other backends, and at batch 8, the first and the last.
 
-    paths: checkpoints by the stages' names, which the rows' models have. What cannot be measured
-    is left out, with a warning.
+    paths: checkpoints by the stages' names, which the rows' models have; then exported files, which
+    are measured in their own runtimes. What cannot be measured is left out, with a warning.
     """
     able = [backend for backend in dict.fromkeys(backends) if _installed(backend)]
     if not able:
         return []
     with tempfile.TemporaryDirectory(prefix="yolox-") as folder:
         work = Path(folder)
-        models = [_lean(name, path, exp, work) for name, path in paths.items()]
+        models = [
+            _lean(name, path, exp, work) for name, path in paths.items() if not is_exported(path)
+        ]
+        files = [
+            replace(find_model(str(path), exp, None), name=name)
+            for name, path in paths.items()
+            if is_exported(path)
+        ]
+        ends = (models[0], models[-1], *files)
         cases = [
             case
-            for model in models
-            for case in _cases(model, able, model in (models[0], models[-1]), work / model.name)
+            for model in (*models, *files)
+            for case in _cases(model, able, model in ends, work / model.name)
         ]
         return [row for backend in able for row in _rows(cases, backend, device)]
 
@@ -71,6 +81,8 @@ def _cases(model: Model, able: Sequence[str], is_end: bool, work: Path) -> Itera
     """What is measured of a stage. A failed export leaves the backends that need it out."""
     inside = [backend for backend in able if backend in IN_TORCH]
     outside = [backend for backend in able if backend not in IN_TORCH]
+    if model.path is not None and is_exported(model.path):
+        inside, outside = [], [b for b in outside if b == FILE_BACKENDS[model.path.suffix][0]]
     wanted = [inside, outside] if is_end else [[b for b in inside if b == "torch"]]
     for group in filter(None, wanted):
         plan = BenchmarkSpec(group, batches=BATCHES if is_end else BATCHES[:1])

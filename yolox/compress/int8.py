@@ -1,0 +1,80 @@
+"""The int8 stage: the merged model as an INT8 file, with as many float layers as its AP needs."""
+
+from dataclasses import dataclass, replace
+
+from loguru import logger
+
+from yolox.compress.calibration import ImageSet
+from yolox.compress.job import CompressionJob
+from yolox.compress.recover import recovery_experiment
+from yolox.compress.selection import ApMeasure
+from yolox.compress.stage import INT8, LABELS, Artefact, Artefacts, Source, Stage
+from yolox.compress.steps import INT8_FILES, Int8Step
+from yolox.compress.workspace import Workspace
+from yolox.engine.restore import restore
+from yolox.export.calibration import calibration_images
+from yolox.export.int8 import Floor, Fused, quantise
+from yolox.export.onnx_graph import GraphSpec
+from yolox.export.open import file_bytes, model_info
+from yolox.files import write_json
+from yolox.models.fuse import fuse
+
+
+@dataclass(frozen=True)
+class Int8Inputs:
+    """What the int8 stage is given. ap: of the images that the float layers are chosen on."""
+
+    source: Source
+    step: Int8Step
+    images: ImageSet
+    ap: ApMeasure | None
+
+
+class Int8Stage(Stage):
+    """Quantise after the training; see `fake_int8` for a recovery that prepares for it."""
+
+    name = "int8"
+    writes = ("int8.onnx", "int8.xml", "int8.bin", "int8.json")
+
+    def is_asked(self, job: CompressionJob) -> bool:
+        """Where the recipe has options for it."""
+        return job.recipe.int8 is not None
+
+    def given(self, job: CompressionJob, found: Artefacts) -> Int8Inputs:
+        """The merged checkpoint, and the images to calibrate with and to choose on."""
+        step = job.recipe.int8
+        assert step is not None
+        source = Source("merged", found["merged"].path)
+        ap = None
+        if step.max_drop is not None:
+            if LABELS in found:  # where no labelled images choose, the dense model's answers do
+                job = replace(job, exp=recovery_experiment(job, found[LABELS].path))
+            chosen = job.selection_set
+            ap = None if chosen is None else job.ap_on(chosen)
+        return Int8Inputs(source, step, job.images(step.images), ap)
+
+    def run(
+        self, given: Int8Inputs, workspace: Workspace, interrupted: bool
+    ) -> dict[str, Artefact]:
+        """Writes `int8.onnx`, or `int8.xml` and `int8.bin`, and beside it `int8.json`."""
+        restored = restore(given.source.path, workspace.expected)
+        target = workspace.out / f"int8{INT8_FILES[given.step.runtime]}"
+        images = given.images
+        facts = quantise(
+            Fused(fuse(restored.model), model_info(restored)),
+            GraphSpec(images.size_hw, dynamic_batch=True),
+            calibration_images(images.source, images.size_hw, images.count),
+            target,
+            _floor(given),
+        )
+        write_json(target.with_suffix(".json"), facts, indent=2)
+        logger.info("{:.2f} MB -> {}", file_bytes(target) / 1e6, target)
+        return {INT8: Artefact(target, given.source.name)}
+
+
+def _floor(given: Int8Inputs) -> Floor | None:
+    """None where the recipe asks for none, or nothing is there to measure it on."""
+    if given.ap is None or given.step.max_drop is None:
+        return None
+    count = len(given.ap.labelled.dataset)
+    return Floor(given.ap.of_backend, given.step.max_drop, f"the {count} images that choose")
