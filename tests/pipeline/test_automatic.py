@@ -7,7 +7,7 @@ import pytest
 
 from yolox.cli.common import run
 from yolox.cli.compress import main as prune_main
-from yolox.compress.schedule import RATE, automatic_options, duration
+from yolox.compress.schedule import RATE, TAUGHT_RATE, automatic_options, duration
 from yolox.engine import pace
 from yolox.engine.pace import measured_pace
 from yolox.engine.state import RunOptions
@@ -19,10 +19,10 @@ def command(tmp_path, ckpt, synthetic_dir, monkeypatch):
     """The default command, two steps of which are timed."""
     monkeypatch.setattr(pace, "STEPS", 2)
 
-    def call(*words):
+    def call(*words, data=synthetic_dir):
         given = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "-b", "4", "--device", "cpu"]
         quick = ["--no-eval", "--backends", "none"]
-        return run(prune_main, [*given, *quick, *words, "data_dir", str(synthetic_dir)])
+        return run(prune_main, [*given, *quick, *words, "data_dir", str(data)])
 
     return call
 
@@ -82,6 +82,33 @@ def test_more_images_mean_more_steps_and_fewer_epochs(images, batch):
         o["max_epoch"] * math.ceil(n / batch) for o, n in ((options, images), (more, 4 * images))
     ]
     assert steps[0] <= steps[1]
+
+
+def test_without_labels_the_teacher_teaches_alone_and_more_slowly():
+    labelled, taught = (automatic_options(100, 10, labelled=known) for known in (True, False))
+    assert "label_weight" not in labelled
+    assert taught["label_weight"] == 0
+    assert taught["basic_lr_per_img"] * 10 == pytest.approx(TAUGHT_RATE)
+    assert TAUGHT_RATE < RATE
+    assert taught["max_epoch"] == labelled["max_epoch"]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "weight", "rate"), [("dense", 0, TAUGHT_RATE), ("null", 1, RATE)]
+)
+def test_boxes_of_pictures_are_labels_where_nobody_teaches(
+    command, trainer, tmp_path, synthetic_dir, teacher, weight, rate
+):
+    recipe = tmp_path / "pictures.yaml"
+    folder = synthetic_dir / "train2017"
+    recipe.write_text(
+        f"prune: {{params: 0.6, criterion: l2}}\nadapt:\n"
+        f"recover: {{images: {folder}, labelled: false, conf: 0.0, teacher: {teacher}}}\n"
+    )
+    assert command("--recipe", str(recipe), "--until", "recover", data="nowhere") == 0
+    ((exp, options),) = trainer.calls
+    assert exp.label_weight == weight
+    assert exp.basic_lr_per_img * options.batch_size == pytest.approx(rate)
 
 
 def test_durations_in_words():

@@ -74,7 +74,9 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
     if step.is_automatic:
         pictures = step.images if labels is None else None
         count = len(find_images(Path(pictures)) if pictures else tuned.get_dataset())
-        options = {**automatic_options(count, job.options.batch_size), **options}
+        labels_count = step.needs_labels or options.get("teacher", DENSE) is None
+        found = automatic_options(count, job.options.batch_size, labelled=labels_count)
+        options = {**found, **options}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt
     set_options(tuned, options, "recipe: recover")
