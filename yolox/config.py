@@ -15,6 +15,7 @@ from yolox.limits import over_limit
 from yolox.values import check_value, shown
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
+DISTILL_LAYERS = ("neck", "all")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
 MOST = 10**9  # of anything that is counted
 
@@ -137,8 +138,9 @@ class TrainSpec:
         before they are pruned (network slimming, Liu 2017).
     fake_int8: the model computes with 8 bits while it is trained (`yolox.models.fake_int8`), for a
         fine-tune before it is exported as INT8.
-    teacher: checkpoint whose outputs and neck features are learnt from; label_weight,
+    teacher: checkpoint whose outputs and features are learnt from; label_weight,
         distill_outputs and distill_features are the weights of the three in the loss.
+        distill_layers: 'neck' or 'all', whose features (`yolox.losses.distillation`).
     """
 
     max_epoch: int = 300
@@ -179,6 +181,7 @@ class TrainSpec:
     label_weight: float = 1.0
     distill_outputs: float = 1.0
     distill_features: float = 0.0
+    distill_layers: str = "neck"
 
     def __post_init__(self) -> None:
         in_range(
@@ -215,6 +218,7 @@ class TrainSpec:
         require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
         require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         one_of("scheduler", self.scheduler, SCHEDULERS)
+        one_of("distill_layers", self.distill_layers, DISTILL_LAYERS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
 
     @property

@@ -136,7 +136,7 @@ def _distillation(run: Run) -> Distillation | None:
         relative = {}
     kept = {name: sides["in"] for name, sides in relative.items() if "in" in sides}
     logger.info("teacher: {}", spec.teacher)
-    weights = DistillWeights(spec.distill_outputs, spec.distill_features)
+    weights = DistillWeights(spec.distill_outputs, spec.distill_features, spec.distill_layers)
     teacher = restored.model.to(run.options.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Distillation(teacher, run.model, run.criterion.distance, weights, kept)
 

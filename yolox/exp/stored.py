@@ -30,6 +30,7 @@ NOT_TAKEN = (
     "label_weight",
     "distill_outputs",
     "distill_features",
+    "distill_layers",
 )
 
 

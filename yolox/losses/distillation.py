@@ -1,25 +1,40 @@
-"""Learning from another model's outputs instead of, or beside, labels (Hinton 2015)."""
+"""Learning from another model's outputs instead of, or beside, labels (Hinton 2015).
+
+And from its features (Romero 2015), where the student is a part of the teacher: what a layer of the
+student reads is what is left of what the same layer of the teacher reads, channel by channel.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from yolox.models.channels import is_convolution, is_depthwise
+
+LEAST_SHARE = 0.01  # of a feature's mean square, as the variance of a channel at rest
+EPSILON = 1e-6
+EVERY = 4  # positions, of those that variances are taken of
 
 
 class DistillWeights(NamedTuple):
-    """Of the terms in the loss; 0 leaves a term out."""
+    """Of the terms in the loss; 0 leaves a term out.
+
+    layers: whose features are compared. 'neck': what the head reads, in units of its variance.
+        'all': what all convolutions but depthwise ones read, where that is not finer than the
+        finest predictions, each channel in units of its own variance.
+    """
 
     outputs: float
     features: float
+    layers: str = "neck"
 
 
 class Distillation:
     """Compares a student with a teacher, both detectors, on the same images.
 
-    distance: of the student's raw predictions from the teacher's, as a criterion measures it. kept:
-        which of the teacher's channels the student has there, by layer (a layer not named: all).
+    distance: of the student's raw predictions from the teacher's, as a criterion measures it.
+    kept: the teacher's channels that the student's layers read, by layer (a layer not named: all).
     The teacher stays in evaluation mode and gets no gradients.
     """
 
@@ -35,10 +50,11 @@ class Distillation:
         self._distance, self._weights = distance, weights
         self._kept = {name: torch.as_tensor(channels) for name, channels in kept.items()}
         self._features: dict[str, list[tuple[str, Tensor]]] = {"teacher": [], "student": []}
-        self._readers: Sequence[str] = teacher.feature_readers
+        self._finest = min(teacher.strides, default=1)
         if weights.features:
-            self._watch(teacher, "teacher")
-            self._watch(student, "student")
+            names = _compared_layers(teacher, weights.layers)
+            self._watch(teacher, "teacher", names)
+            self._watch(student, "student", names)
 
     def __call__(self, images: Tensor, raw: Any) -> Tensor:
         """The weighted loss (a scalar) for the student's raw predictions of `images`.
@@ -49,10 +65,10 @@ class Distillation:
             wanted = self._teacher.raw(images)
         loss = self._weights.outputs * self._distance(raw, wanted)
         if self._weights.features:
-            loss = loss + self._weights.features * self._feature_loss()
+            loss = loss + self._weights.features * self._feature_loss(images.shape[-1])
         return loss
 
-    def _watch(self, model: nn.Module, owner: str) -> None:
+    def _watch(self, model: nn.Module, owner: str, names: Sequence[str]) -> None:
         def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 if layer.training or owner == "teacher":  # a copy that is evaluated keeps the hook
@@ -60,18 +76,52 @@ class Distillation:
 
             return note
 
-        for name in self._readers:
+        for name in names:
             model.get_submodule(name).register_forward_pre_hook(noting(name))
 
-    def _feature_loss(self) -> Tensor:
-        """Mean squared difference in units of the teacher's variance, over all calls of readers."""
-        terms = []
+    def _feature_loss(self, width: int) -> Tensor:
+        """Mean of `feature_distance` over all calls of layers. width: of the images, in pixels."""
         found = self._features
-        for (name, own), (_, full) in zip(found["student"], found["teacher"], strict=True):
-            kept = self._kept.get(name)
-            wanted = full if kept is None else full[:, kept.to(full.device)]
-            scale = wanted.float().var().clamp(min=1e-6)
-            terms.append(F.mse_loss(own.float(), wanted.float()) / scale)
+        both = zip(found["student"], found["teacher"], strict=True)
+        per_channel = self._weights.layers == "all"
+        terms = [
+            feature_distance(own, full, self._kept.get(name), per_channel=per_channel)
+            for (name, own), (_, full) in both
+            if full.shape[-1] * self._finest < width + self._finest
+        ]
         for features in found.values():
             features.clear()
         return torch.stack(terms).mean()
+
+
+def _compared_layers(teacher: Any, layers: str) -> Sequence[str]:
+    """The names of the layers whose inputs are compared."""
+    if layers == "neck":
+        readers: list[str] = teacher.feature_readers
+        return readers
+    every = teacher.named_modules()
+    return [name for name, x in every if is_convolution(x) and not is_depthwise(x)]
+
+
+def feature_distance(
+    own: Tensor, full: Tensor, kept: Tensor | None, *, per_channel: bool
+) -> Tensor:
+    """Mean squared difference of features [B, C, H, W] in units of their variance.
+
+    full: the teacher's, of which `kept` are the channels that the student has (None: all).
+    per_channel: each channel in units of its own variance, not of the whole feature's.
+    """
+    rows, wanted = (_by_position(feature) for feature in (own, full))
+    if kept is not None:
+        wanted = wanted[:, kept.to(wanted.device)]
+    if not per_channel:
+        return (rows - wanted).square().mean() / wanted.var().clamp(min=EPSILON)
+    some = wanted[::EVERY]
+    floor = LEAST_SHARE * some.square().mean() + EPSILON
+    scale = (some.var(dim=0, correction=0) + floor).rsqrt()
+    return ((rows - wanted) * scale).square().mean()
+
+
+def _by_position(feature: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B * H * W, C] float."""
+    return feature.float().permute(0, 2, 3, 1).flatten(0, 2)
