@@ -29,8 +29,8 @@ RATE = 3e-3
 # The same where nothing is learnt from but the teacher's answers, which say less than labels of how
 # far to go. 30 % fewer MACs on COCO, 1,500 pictures: 425 steps at 1e-3 / 3e-3 gave .180 / .163,
 # 2,125 steps at 1e-3 / 2e-3 .176 / .153 from a worse start. Features of all layers instead of the
-# neck's gave .209 instead of .180 (425 steps at 1e-3); with labels (half of nano, BCCD) .601 instead
-# of .607.
+# neck's gave .209 instead of .180 (425 steps at 1e-3); with labels (half of nano on BCCD) .601
+# instead of .607.
 TAUGHT: Mapping[str, Any] = {"label_weight": 0.0, "distill_layers": "all", "distill_features": 3.0}
 TAUGHT_RATE = 1e-3
 STEPS = 50.0  # times the root of the number of images: 700 for 200, 3,500 for 5,000
