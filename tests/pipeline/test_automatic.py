@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -91,6 +92,23 @@ def test_without_labels_the_teacher_teaches_alone_and_more_slowly():
     assert taught["basic_lr_per_img"] * 10 == pytest.approx(TAUGHT_RATE)
     assert TAUGHT_RATE < RATE
     assert taught["max_epoch"] == labelled["max_epoch"]
+
+
+@pytest.mark.parametrize(("count", "weight"), [(12, 1), (13, 0)])
+def test_labels_count_where_at_least_as_many_images_have_some(
+    command, trainer, tmp_path, synthetic_dir, count, weight
+):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    first = sorted((synthetic_dir / "train2017").iterdir())[0]
+    for number in range(count):
+        shutil.copy(first, pictures / f"{number}{first.suffix}")
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text("prune: {params: 0.6, criterion: l2}\nadapt:\nrecover: {conf: 0.0}\n")
+    words = ["--recipe", str(recipe), "--pictures", str(pictures)]
+    assert command(*words, "--until", "recover") == 0
+    ((exp, _),) = trainer.calls
+    assert exp.label_weight == weight
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,11 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
         _learn_from(tuned, labels)
     options = {**ALWAYS, **step.options}
     if step.is_automatic:
-        pictures = step.images if labels is None else None
-        count = len(find_images(Path(pictures)) if pictures else tuned.get_dataset())
-        labels_count = step.needs_labels or options.get("teacher", DENSE) is None
-        found = automatic_options(count, job.options.batch_size, labelled=labels_count)
+        pictures = len(find_images(Path(step.images))) if step.images else 0
+        labelled = len(job.exp.get_dataset()) if step.needs_labels else 0
+        taught = labelled < pictures and options.get("teacher", DENSE) is not None
+        count = pictures + labelled if labels is None else len(tuned.get_dataset())
+        found = automatic_options(count, job.options.batch_size, labelled=not taught)
         options = {**found, **options}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt

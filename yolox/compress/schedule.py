@@ -26,11 +26,11 @@ AUTOMATIC: Mapping[str, Any] = {
 # 1e-3 / 3e-3 / 1e-2 gave AP .564 / .594 / .609 on BCCD and .492 / .536 / .592 on drawn shapes. With
 # the 716 steps that STEPS gives on BCCD, 3e-3 / 6e-3 / 1e-2 gave .620 / .624 / .620.
 RATE = 3e-3
-# The same where nothing is learnt from but the teacher's answers, which say less than labels of how
-# far to go. 30 % fewer MACs on COCO, 1,500 pictures: 425 steps at 1e-3 / 3e-3 gave .180 / .163,
-# 2,125 steps at 1e-3 / 2e-3 .176 / .153 from a worse start. Features of all layers instead of the
-# neck's gave .209 instead of .180 (425 steps at 1e-3); with labels (half of nano on BCCD) .601
-# instead of .607.
+# The same where the teacher's answers are learnt from: most images have no labels, and its answers
+# say less than labels of how far to go. 30 % fewer MACs on COCO, 1,500 pictures: 425 steps at 1e-3
+# / 3e-3 gave .180 / .163, 2,125 steps at 1e-3 / 2e-3 .176 / .153 from a worse start. Features of
+# all layers instead of the neck's gave .209 instead of .180 (425 steps at 1e-3); with labels (half
+# of nano on BCCD) .601 instead of .607.
 TAUGHT: Mapping[str, Any] = {"label_weight": 0.0, "distill_layers": "all", "distill_features": 3.0}
 TAUGHT_RATE = 1e-3
 STEPS = 50.0  # times the root of the number of images: 700 for 200, 3,500 for 5,000
@@ -41,7 +41,7 @@ WARM_UP, PLAIN, EVALUATIONS = 0.03, 0.2, 4  # shares of all epochs, and how many
 def automatic_options(images: int, batch: int, *, labelled: bool = True) -> dict[str, Any]:
     """Options of the experiment for a recovery on so many images.
 
-    labelled: whether labels are learnt from; else the dense model's answers are all there is.
+    labelled: whether labels are learnt from; else the dense model's answers are.
     """
     rate = RATE if labelled else TAUGHT_RATE
     epochs = max(math.ceil(STEPS * math.sqrt(images) / math.ceil(images / batch)), LEAST_EPOCHS)
