@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from tests.tiny_models import noise
-from yolox.export.layer_damage import round_int8, round_uint8
-from yolox.models.fake_int8 import FakeInt8, round_activation, round_weight
+from yolox.models.fake_int8 import FakeInt8, round_in_own_range, round_int8, round_uint8
 
 
 def small() -> nn.Sequential:
@@ -22,13 +21,11 @@ def small() -> nn.Sequential:
     return nn.Sequential(*parts)
 
 
-def test_levels_are_those_of_an_int8_file():
-    weight, values = torch.randn(8, 4, 3, 3), 3 * torch.randn(2, 3, 8, 8) + 1
-    assert torch.equal(round_weight(weight), round_int8(weight))
-    low, high = values.aminmax()
-    assert torch.allclose(
-        round_activation(values), round_uint8(values, float(low), float(high)), atol=1e-5
-    )
+def test_the_range_of_values_holds_zero():
+    values = torch.rand(100) + 1.0
+    expected = round_uint8(values, torch.tensor(0.0), values.max())
+    assert torch.equal(round_in_own_range(values), expected)
+    assert torch.equal(round_in_own_range(-values), -expected)
 
 
 def test_what_is_computed_is_rounded_at_every_place():
@@ -38,10 +35,10 @@ def test_what_is_computed_is_rounded_at_every_place():
     with torch.no_grad(), rounding.active():
         found = model(images)
     with torch.no_grad():
-        x = nn.functional.conv2d(round_activation(images), round_weight(first.weight))
-        x = act(round_activation(norm(x)))
+        x = nn.functional.conv2d(round_in_own_range(images), round_int8(first.weight))
+        x = act(round_in_own_range(norm(x)))
         x = nn.functional.conv2d(
-            round_activation(x), round_weight(last.weight), last.bias, groups=8
+            round_in_own_range(x), round_int8(last.weight), last.bias, groups=8
         )
     assert torch.equal(found, x)
 

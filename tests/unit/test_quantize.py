@@ -13,10 +13,11 @@ from yolox.errors import DataError, ExportError
 from yolox.export import calibration
 from yolox.export.calibration import Ranges, calibration_images, one_by_one
 from yolox.export.fallback import fewest, float_order, quantise_to_floor
-from yolox.export.layer_damage import detection_damage, layer_damage, round_int8, round_uint8
+from yolox.export.layer_damage import detection_damage, layer_damage
 from yolox.export.layers import Layers, group, onnx_layers
 from yolox.export.onnx_graph import GraphSpec, to_onnx
 from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer
+from yolox.models.fake_int8 import round_int8, round_uint8
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_rounding():
     expected = torch.tensor([[1.27, -0.5], [0.0, 254.0]]).reshape(2, 2, 1, 1)
     torch.testing.assert_close(round_int8(weight), expected)
     values = torch.tensor([-10.0, -1.0, 0.0, 0.3, 1.55, 9.0])
-    found = round_uint8(values, -1.0, 1.55)
+    found = round_uint8(values, torch.tensor(-1.0), torch.tensor(1.55))
     torch.testing.assert_close(found, torch.tensor([-1.0, -1.0, 0.0, 0.3, 1.55, 1.55]))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from yolox.export.calibration import Ranges
+from yolox.models.fake_int8 import round_int8, round_uint8
 from yolox.ops.boxes import iou_cxcywh
 
 VISIBLE = 0.05  # score from which a point counts
@@ -84,7 +85,7 @@ def _quantised(layer: nn.Conv2d, low: float, high: float) -> Iterator[None]:
     """A layer with rounded weights and inputs for the time of a block."""
 
     def hook(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
-        return (round_uint8(inputs[0], low, high),)
+        return (round_uint8(inputs[0], torch.tensor(low), torch.tensor(high)),)
 
     weight = layer.weight.data
     layer.weight.data = round_int8(weight)
@@ -94,16 +95,3 @@ def _quantised(layer: nn.Conv2d, low: float, high: float) -> Iterator[None]:
     finally:
         handle.remove()
         layer.weight.data = weight
-
-
-def round_uint8(values: Tensor, low: float, high: float) -> Tensor:
-    """Asymmetric: 256 levels from `low` to `high`, zero among them."""
-    scale = max(high - low, 1e-12) / 255
-    zero = round(-low / scale)
-    return ((values / scale + zero).round().clamp(0, 255) - zero) * scale
-
-
-def round_int8(weight: Tensor) -> Tensor:
-    """Symmetric, one scale per output channel: [O, I, h, w] -> the same, on 255 levels each."""
-    scale = weight.flatten(1).abs().amax(dim=1).clamp(min=1e-12)[:, None, None, None] / 127
-    return (weight / scale).round().clamp(-127, 127) * scale

@@ -45,17 +45,17 @@ class FakeInt8:
         if not self._on:
             return None
         # Hides the parameter, which stays registered, until `_after`.
-        layer.__dict__["weight"] = round_weight(layer._parameters["weight"])  # type: ignore[arg-type]
-        return (round_activation(inputs[0]), *inputs[1:])
+        layer.__dict__["weight"] = round_int8(layer._parameters["weight"])  # type: ignore[arg-type]
+        return (round_in_own_range(inputs[0]), *inputs[1:])
 
     def _after(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         layer.__dict__.pop("weight", None)
 
     def _given(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        return round_activation(output) if self._on else None
+        return round_in_own_range(output) if self._on else None
 
 
-def round_weight(weight: Tensor) -> Tensor:
+def round_int8(weight: Tensor) -> Tensor:
     """[O, I, h, w] on 255 levels, symmetric, each output channel with a scale of its own."""
     weight = weight.float()
     scale = weight.detach().flatten(1).abs().amax(dim=1).clamp(min=LEAST_SCALE) / 127
@@ -63,11 +63,14 @@ def round_weight(weight: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)
 
 
-def round_activation(values: Tensor) -> Tensor:
-    """Any shape, on 256 levels over its own range, zero among them."""
-    values = values.float()
-    low, high = values.detach().aminmax()
-    low, high = low.clamp(max=0), high.clamp(min=0)
+def round_uint8(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Any shape, on 256 levels from `low` to `high` (scalars), zero among them."""
     scale = ((high - low) / 255).clamp(min=LEAST_SCALE)
     zero = (-low / scale).round().clamp(0, 255).int()
-    return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, 255)
+    return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero, 0, 255)
+
+
+def round_in_own_range(values: Tensor) -> Tensor:
+    """Any shape, on 256 levels from its lowest to its highest value, zero among them."""
+    low, high = values.detach().float().aminmax()
+    return round_uint8(values, low.clamp(max=0), high.clamp(min=0))
