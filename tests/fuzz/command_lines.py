@@ -108,6 +108,8 @@ TEXTS = [
 ]
 OPTIONS = [
     "max_epoch",
+    "fake_int8",
+    "distill_layers",
     "max_epochs",
     "basic_lr_per_img",
     "degrees",

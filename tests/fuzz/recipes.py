@@ -19,6 +19,7 @@ GOOD = {
     "adapt": {"fold": True, "ridge": 0.01, "images": 8},
     "recover": {"max_epoch": 2, "basic_lr_per_img": 0.001, "input_size": [64, 64], "ema": True},
     "merge": {"encoding": "bitmask", "values": "fp16"},
+    "int8": {"runtime": "onnxruntime", "max_drop": 0.01, "images": 64},
 }
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 TEXTS = [

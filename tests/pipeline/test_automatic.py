@@ -90,7 +90,8 @@ def test_without_labels_the_teacher_teaches_alone_and_more_slowly():
     assert "label_weight" not in labelled
     assert taught["label_weight"] == 0
     assert taught["basic_lr_per_img"] * 10 == pytest.approx(TAUGHT_RATE)
-    assert TAUGHT_RATE < RATE
+    masked = automatic_options(100, 10, labelled=False, cut=False)
+    assert masked["basic_lr_per_img"] < taught["basic_lr_per_img"] < labelled["basic_lr_per_img"]
     assert taught["max_epoch"] < labelled["max_epoch"]
 
 

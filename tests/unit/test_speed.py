@@ -15,7 +15,7 @@ from yolox.compress.report.measure import (
     ReportRow,
     _is_timed,
     _note_side_branches,
-    measure_checkpoints,
+    measure_models,
 )
 from yolox.compress.report.page import _latency_rows, _tiles
 from yolox.compress.report.table import report_table
@@ -82,7 +82,7 @@ def fakes(monkeypatch):
 def test_all_stages_in_torch_the_ends_elsewhere(exp, paths, fakes):
     how = MeasureSpec(CPU, ("torch", "onnxruntime", "openvino"), evaluated=False)
     found = {name: Artefact(path) for name, path in paths.items()}
-    dense, pruned, merged = measure_checkpoints(found, exp, how)
+    dense, pruned, merged = measure_models(found, exp, how)
     outside = ["onnxruntime", "openvino"]
     assert fakes == [
         ("dense", ["torch"], (1, 8)),

@@ -76,7 +76,9 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
         labelled = len(job.exp.get_dataset()) if step.needs_labels else 0
         taught = labelled < pictures and options.get("teacher", DENSE) is not None
         count = pictures + labelled if labels is None else len(tuned.get_dataset())
-        found = automatic_options(count, job.options.batch_size, labelled=not taught)
+        found = automatic_options(
+            count, job.options.batch_size, labelled=not taught, cut=job.recipe.prune is not None
+        )
         options = {**found, **options}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt

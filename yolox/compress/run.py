@@ -9,6 +9,9 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from loguru import logger
+
+from yolox.backends.base import require_extra
 from yolox.compress.adapt import AdaptStage
 from yolox.compress.fingerprint import Fingerprints
 from yolox.compress.int8 import Int8Stage
@@ -28,6 +31,7 @@ from yolox.compress.workspace import Workspace
 from yolox.data.folder import find_images
 from yolox.engine.restore import restore
 from yolox.errors import DataError, UsageError
+from yolox.export.calibration import FEWEST
 from yolox.lock import locked
 
 STAGES: tuple[Stage, ...] = (
@@ -38,8 +42,8 @@ STAGES: tuple[Stage, ...] = (
     LabelStage(),
     RecoverStage(),
     MergeStage(),
-    Int8Stage(),
     ControlStage(),
+    Int8Stage(),
 )
 NAMES = (*(stage.name for stage in STAGES), EVALUATE)
 
@@ -83,8 +87,8 @@ def _check(job: CompressionJob, stages: Sequence[Stage]) -> None:
         require_backend(recipe.prune.backend)
     if job.evaluated and job.until == EVALUATE:
         job.exp.get_eval_dataset()
-    if recipe.int8 is not None:
-        require_backend(recipe.int8.runtime)
+    if any(isinstance(stage, Int8Stage) for stage in stages):
+        _check_int8(job)
     if recipe.needs_images:
         job.image_source  # noqa: B018 - made, and so checked
     if job.control and recipe.recover is None:
@@ -93,6 +97,18 @@ def _check(job: CompressionJob, stages: Sequence[Stage]) -> None:
         )
     if recipe.recover is not None:
         _check_recovery(job, stages)
+
+
+def _check_int8(job: CompressionJob) -> None:
+    """Packages and images of the int8 stage. Raises UsageError, DataError."""
+    step = job.recipe.int8
+    assert step is not None
+    require_backend(step.runtime)
+    require_extra("nncf" if step.runtime == "openvino" else "onnxruntime", step.runtime)
+    if len(job.image_source) < FEWEST:
+        raise DataError(
+            f"int8: calibration needs at least {FEWEST} images, there are {len(job.image_source)}"
+        )
 
 
 def _check_recovery(job: CompressionJob, stages: Sequence[Stage]) -> None:
@@ -109,8 +125,14 @@ def _check_recovery(job: CompressionJob, stages: Sequence[Stage]) -> None:
     if not any(isinstance(stage, RecoverStage) for stage in stages):
         return
     step = job.recipe.recover
+    if step is not None and step.images is None and not step.labelled:
+        raise UsageError("recover: labelled false needs pictures to learn from (--pictures DIR)")
     if step is not None and step.images is not None:
         find_images(Path(step.images))
+    if job.control and tuned.teacher == job.ckpt and not tuned.label_weight:
+        logger.warning(
+            "the control learns nothing new: without labels the dense model is its own teacher"
+        )
     if step is not None and not step.needs_labels:
         return
     tuned.get_dataset()

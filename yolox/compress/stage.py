@@ -11,8 +11,10 @@ from yolox.errors import UsageError
 
 DENSE = "dense"  # the checkpoint that is compressed
 CONTROL = "control"  # the dense model, tuned as long as the compressed one
-PLAN, LABELS = "plan", "labels"  # the artefacts that are no models
-INT8 = "int8"  # the one that is an exported file
+PLAN, LABELS = "plan", "labels"
+INT8 = "int8"  # an exported file; what was found of it, and OpenVINO's weights, lie beside it
+INT8_FACTS, INT8_WEIGHTS = "int8_facts", "int8_weights"
+NO_MODELS = (PLAN, LABELS, INT8_FACTS, INT8_WEIGHTS)
 CHAIN = ("masked", "pruned", "adapted", "recovered", "merged")  # each is made from one before it
 
 
@@ -23,7 +25,7 @@ class Artefact(NamedTuple):
     made_from: str | None = None
 
 
-Artefacts = Mapping[str, Artefact]  # by the name of the report's row, or `plan`, or `labels`
+Artefacts = Mapping[str, Artefact]  # by the name of the report's row, or one of `NO_MODELS`
 
 
 class Source(NamedTuple):
@@ -68,7 +70,7 @@ def latest(found: Artefacts, before: str) -> Source:
 
 def models(found: Artefacts) -> dict[str, Artefact]:
     """The models among artefacts, by name."""
-    return {name: artefact for name, artefact in found.items() if name not in (PLAN, LABELS)}
+    return {name: artefact for name, artefact in found.items() if name not in NO_MODELS}
 
 
 def require_input_kept(path: str | Path, out: Path, stages: Iterable[Stage]) -> None:

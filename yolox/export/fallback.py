@@ -17,7 +17,7 @@ from yolox.errors import ExportError
 from yolox.export.quantize import Quantizer
 
 Measure = Callable[[Path], float]
-BEGINNING = 4  # of so many layers at most
+BEGINNING = 4  # layers, at most, that are float because the worst is among them
 
 
 @dataclass

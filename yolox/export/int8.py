@@ -53,10 +53,9 @@ def quantise(
     floating = target.with_name(f".{target.stem}.float.onnx")
     try:
         save_onnx(content, floating)
-        reference = open_exported(target, floating)
+        reference = open_file(floating, runtime_of(target))
         quantizer = make_quantizer(target, content, info, images, graph.nms, graph.output_name)
         if floor is None:
-            logger.warning("nothing checks the accuracy of this INT8 file: no drop of AP is named")
             quantizer.write(target, ())
             report = QuantReport(layers=len(quantizer.layers.members))
         else:
@@ -79,9 +78,14 @@ def quantise(
     return {**stated, "max_drop": floor and floor.max_drop, **report.as_json(), **speed}
 
 
-def open_exported(path: Path, content: Path | None = None) -> Backend:
-    """An exported file in the runtime of its format; `content`: another file in the same one."""
-    return open_file(content or path, Runtime("openvino" if path.suffix == VINO else "onnxruntime"))
+def open_exported(path: Path) -> Backend:
+    """An exported file in the runtime of its format."""
+    return open_file(path, runtime_of(path))
+
+
+def runtime_of(path: Path) -> Runtime:
+    """The runtime of a file's format."""
+    return Runtime("openvino" if path.suffix == VINO else "onnxruntime")
 
 
 def _without_nms(graph: GraphSpec) -> GraphSpec:

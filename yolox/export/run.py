@@ -143,7 +143,9 @@ def _plain(job: ExportJob, source: Source, work: Path) -> dict[str, Any]:
 def _quantised(job: ExportJob, int8: Int8, source: Source, work: Path) -> dict[str, Any]:
     """Quantise, to the AP floor where one is given, and compare the speed with the float file."""
     floor = None
-    if int8.max_drop is not None:
+    if int8.max_drop is None:
+        logger.warning("without --max-drop the accuracy of an INT8 file is not checked")
+    else:
         chosen = job.exp.get_select_dataset()
         measure = _measure(job, chosen or job.exp.get_eval_dataset())
         floor = Floor(measure, int8.max_drop, _chosen_on(chosen))

@@ -14,15 +14,15 @@ from yolox.models.channels import is_convolution, is_depthwise
 
 LEAST_SHARE = 0.01  # of a feature's mean square, as the variance of a channel at rest
 EPSILON = 1e-6
-EVERY = 4  # positions, of those that variances are taken of
+MANY = 1024  # positions, of which a quarter say enough of a variance
 
 
 class DistillWeights(NamedTuple):
     """Of the terms in the loss; 0 leaves a term out.
 
     layers: whose features are compared. 'neck': what the head reads, in units of its variance.
-        'all': what all convolutions but depthwise ones read, where that is not finer than the
-        finest predictions, each channel in units of its own variance.
+        'all': what all convolutions but depthwise ones read, each channel in units of its own
+        variance, but for maps finer than the finest predictions and of a single position.
     """
 
     outputs: float
@@ -49,7 +49,7 @@ class Distillation:
         self._teacher = teacher.eval().requires_grad_(False)
         self._distance, self._weights = distance, weights
         self._kept = {name: torch.as_tensor(channels) for name, channels in kept.items()}
-        self._features: dict[str, list[tuple[str, Tensor]]] = {"teacher": [], "student": []}
+        self._noted: dict[str, list[tuple[str, Tensor]]] = {"teacher": [], "student": []}
         self._finest = min(teacher.strides, default=1)
         if weights.features:
             names = _compared_layers(teacher, weights.layers)
@@ -72,7 +72,7 @@ class Distillation:
         def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 if layer.training or owner == "teacher":  # a copy that is evaluated keeps the hook
-                    self._features[owner].append((name, inputs[0]))
+                    self._noted[owner].append((name, inputs[0]))
 
             return note
 
@@ -81,17 +81,23 @@ class Distillation:
 
     def _feature_loss(self, width: int) -> Tensor:
         """Mean of `feature_distance` over all calls of layers. width: of the images, in pixels."""
-        found = self._features
+        found = self._noted
         both = zip(found["student"], found["teacher"], strict=True)
         per_channel = self._weights.layers == "all"
         terms = [
-            feature_distance(own, full, self._kept.get(name), per_channel=per_channel)
+            feature_distance(own, full, self._kept_at(name, full.device), per_channel=per_channel)
             for (name, own), (_, full) in both
-            if full.shape[-1] * self._finest < width + self._finest
+            if 1 < full.shape[-1] < width / self._finest + 1
         ]
         for features in found.values():
             features.clear()
         return torch.stack(terms).mean()
+
+    def _kept_at(self, name: str, device: torch.device) -> Tensor | None:
+        """The channels that a layer of the student reads, moved to a device once."""
+        if name in self._kept:
+            self._kept[name] = self._kept[name].to(device)
+        return self._kept.get(name)
 
 
 def _compared_layers(teacher: Any, layers: str) -> Sequence[str]:
@@ -113,10 +119,10 @@ def feature_distance(
     """
     rows, wanted = (_by_position(feature) for feature in (own, full))
     if kept is not None:
-        wanted = wanted[:, kept.to(wanted.device)]
+        wanted = wanted[:, kept]
     if not per_channel:
         return (rows - wanted).square().mean() / wanted.var().clamp(min=EPSILON)
-    some = wanted[::EVERY]
+    some = wanted[::4] if len(wanted) > MANY else wanted
     floor = LEAST_SHARE * some.square().mean() + EPSILON
     scale = (some.var(dim=0, correction=0) + floor).rsqrt()
     return ((rows - wanted) * scale).square().mean()

@@ -15,7 +15,7 @@ LEAST_SCALE = 1e-12
 
 
 class FakeInt8:
-    """Rounds what the convolutions of a model compute with, within `with rounding.active()`.
+    """Rounds what plain convolutions of a model compute with, within `with rounding.active()`.
 
     Weights to int8 per output channel (the same as rounding them with a batch norm folded in), and
     per tensor to uint8 what convolutions read and what batch norms give. Ranges are those of the
@@ -52,7 +52,7 @@ class FakeInt8:
         layer.__dict__.pop("weight", None)
 
     def _given(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        return round_in_own_range(output) if self._on else None
+        return round_in_own_range(output).to(output.dtype) if self._on else None
 
 
 def round_int8(weight: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ IN_TORCH = ("torch", "compile")  # these read checkpoints, all others an ONNX fi
 def measure_speed(
     paths: Mapping[str, Path], exp: BaseExp, backends: Sequence[str], device: torch.device
 ) -> list[Row]:
-    """Every stage at batch 1 in torch; in other backends, and at batch 8, the first and the last.
+    """Every checkpoint at batch 1 in torch; elsewhere, and at batch 8, the first and the last.
 
     paths: checkpoints by the stages' names, which the rows' models have; then exported files, which
     are measured in their own runtimes. What cannot be measured is left out, with a warning.
