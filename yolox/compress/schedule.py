@@ -31,7 +31,8 @@ RATE = 3e-3
 # / 3e-3 gave .180 / .163, 2,125 steps at 1e-3 / 2e-3 .176 / .153 from a worse start. Features of
 # all layers instead of the neck's gave .209 instead of .180 (425 steps at 1e-3); with labels (half
 # of nano on BCCD) .601 instead of .607. Where weights were only masked, little is lost that could
-# be found again: 49 % masks (.306 adapted) had .302 after 595 steps at 1e-3, .310 after 340 at 2e-4.
+# be found again: 49 % masks, at .306 adapted, had .302 after 595 steps at 1e-3, .310 after 340 at
+# 2e-4.
 TAUGHT: Mapping[str, Any] = {"label_weight": 0.0, "distill_layers": "all", "distill_features": 3.0}
 TAUGHT_RATE, TAUGHT_MASKS_RATE = 1e-3, 2e-4
 # Times the root of the number of images. Half of nano on BCCD, 205 images, the seed that lost most:
