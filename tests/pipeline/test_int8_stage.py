@@ -50,6 +50,13 @@ def test_the_file_is_a_row_beside_float_models_in_its_runtime(command, capsys):
     assert run(verify_main, [str(command.out)]) == 0
 
 
+def test_too_few_images_are_noticed_before_the_work(command, monkeypatch, capsys):
+    monkeypatch.setattr("yolox.export.calibration.FEWEST", 13)
+    assert command("{}") == 3
+    assert "at least 13 images, there are 12" in error_line(capsys)
+    assert not (command.out / "mask.pth").exists()
+
+
 def test_layers_stay_float_until_the_floor_holds(command, monkeypatch):
     seen = []
 

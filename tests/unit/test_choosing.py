@@ -55,17 +55,15 @@ def test_without_labels_or_images_the_last_is_kept(task):
 def test_the_floor_of_int8_is_chosen_on_the_same_images(task, monkeypatch, share, images):
     task.exp.select_share = share
     seen = []
-    monkeypatch.setattr(export_job, "layer_damage", lambda model, images: {})
-    monkeypatch.setattr(export_job, "quantise_to_floor", lambda *args: QuantReport())
     monkeypatch.setattr(
         export_job, "_measure", lambda job, dataset: seen.append(len(dataset)) or (lambda b: 0.5)
     )
     job = SimpleNamespace(exp=task.exp)
-    int8, source = export_job.Int8(max_drop=0.01), SimpleNamespace(model=None)
-    report = export_job._searched(job, int8, source, (None, None), torch.empty(0), None)
+    floor = export_job._floor(job, export_job.Int8(max_drop=0.01))
     assert seen == [images]
-    assert ("set aside" in report.chosen_on) == bool(share)
-    assert f"that AP is of {report.chosen_on}" in report.lines()
+    assert (floor.max_drop, floor.measure(None)) == (0.01, 0.5)
+    assert ("set aside" in floor.chosen_on) == bool(share)
+    assert f"that AP is of {floor.chosen_on}" in QuantReport(chosen_on=floor.chosen_on).lines()
 
 
 def test_the_table_compares_with_the_control_and_says_who_chose():

@@ -31,7 +31,7 @@ from yolox.compress.workspace import Workspace
 from yolox.data.folder import find_images
 from yolox.engine.restore import restore
 from yolox.errors import DataError, UsageError
-from yolox.export.calibration import FEWEST
+from yolox.export import calibration
 from yolox.lock import locked
 
 STAGES: tuple[Stage, ...] = (
@@ -105,10 +105,9 @@ def _check_int8(job: CompressionJob) -> None:
     assert step is not None
     require_backend(step.runtime)
     require_extra("nncf" if step.runtime == "openvino" else "onnxruntime", step.runtime)
-    if len(job.image_source) < FEWEST:
-        raise DataError(
-            f"int8: calibration needs at least {FEWEST} images, there are {len(job.image_source)}"
-        )
+    count, fewest = len(job.image_source), calibration.FEWEST
+    if count < fewest:
+        raise DataError(f"int8: calibration needs at least {fewest} images, there are {count}")
 
 
 def _check_recovery(job: CompressionJob, stages: Sequence[Stage]) -> None:

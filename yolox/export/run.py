@@ -142,15 +142,19 @@ def _plain(job: ExportJob, source: Source, work: Path) -> dict[str, Any]:
 
 def _quantised(job: ExportJob, int8: Int8, source: Source, work: Path) -> dict[str, Any]:
     """Quantise, to the AP floor where one is given, and compare the speed with the float file."""
-    floor = None
     if int8.max_drop is None:
         logger.warning("without --max-drop the accuracy of an INT8 file is not checked")
-    else:
-        chosen = job.exp.get_select_dataset()
-        measure = _measure(job, chosen or job.exp.get_eval_dataset())
-        floor = Floor(measure, int8.max_drop, _chosen_on(chosen))
     fused = Fused(source.model, source.info)
-    return quantise(fused, job.graph, _calibration(job, int8), work, floor)
+    return quantise(fused, job.graph, _calibration(job, int8), work, _floor(job, int8))
+
+
+def _floor(job: ExportJob, int8: Int8) -> Floor | None:
+    """On which images it is measured whether AP falls too far; None where it may."""
+    if int8.max_drop is None:
+        return None
+    chosen = job.exp.get_select_dataset()
+    measure = _measure(job, chosen or job.exp.get_eval_dataset())
+    return Floor(measure, int8.max_drop, _chosen_on(chosen))
 
 
 def _calibration(job: ExportJob, int8: Int8) -> Tensor:
