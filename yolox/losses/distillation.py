@@ -87,7 +87,7 @@ class Distillation:
         terms = [
             feature_distance(own, full, self._kept_at(name, full.device), per_channel=per_channel)
             for (name, own), (_, full) in both
-            if 1 < full.shape[-1] < width / self._finest + 1
+            if not per_channel or 1 < full.shape[-1] < width / self._finest + 1
         ]
         for features in found.values():
             features.clear()
