@@ -23,6 +23,7 @@ from yolox.compress.stage import (
 )
 from yolox.compress.steps import INT8_FILES, Int8Step
 from yolox.compress.workspace import Workspace
+from yolox.data.dataset import DetectionDataset
 from yolox.engine.restore import restore
 from yolox.export.calibration import calibration_images
 from yolox.export.int8 import Floor, Fused, quantise
@@ -56,10 +57,7 @@ class Int8Stage(Stage):
         """The merged checkpoint, and the images to calibrate with and to choose on."""
         step = job.recipe.int8
         assert step is not None
-        chooser = job
-        if LABELS in found:  # where no labelled images choose, the dense model's answers do
-            chooser = replace(job, exp=recovery_experiment(job, found[LABELS].path))
-        chosen = chooser.selection_set if step.max_drop is not None else None
+        chosen = _choosing(job, found) if step.max_drop is not None else None
         return Int8Inputs(
             Source("merged", found["merged"].path),
             step,
@@ -96,6 +94,13 @@ class Int8Stage(Stage):
         if len(file_parts(target)) > 1:
             parts[INT8_WEIGHTS] = file_parts(target)[1]
         return {name: Artefact(path, given.source.name) for name, path in parts.items()}
+
+
+def _choosing(job: CompressionJob, found: Artefacts) -> DetectionDataset | None:
+    """The labelled images that choose, or the pictures that the dense model has labelled."""
+    if LABELS in found:
+        job = replace(job, exp=recovery_experiment(job, found[LABELS].path))
+    return job.selection_set
 
 
 def _floor(given: Int8Inputs) -> Floor | None:

@@ -14,6 +14,7 @@ from yolox.compress.importance.weights import CRITERIA
 from yolox.compress.importance.weights import NEED_IMAGES as WEIGHTS_NEED_IMAGES
 from yolox.config import one_of
 from yolox.export.calibration import FEWEST
+from yolox.export.open import FILE_BACKENDS
 from yolox.ops.sparse import ENCODINGS
 
 SHARE = 0.49  # of the source system
@@ -22,7 +23,7 @@ PATTERNS = ("none", "2:4")
 SIZES = ("params", "macs")  # budgets that are counted, not measured
 BUDGETS = (*SIZES, "latency", "latency_ms")
 RANKINGS = ("global", "layer", "normalised", "per_cost", "sensitivity")
-INT8_FILES = {"onnxruntime": ".onnx", "openvino": ".xml"}  # by the runtime they are for
+INT8_FILES = {able[0]: suffix for suffix, able in FILE_BACKENDS.items()}  # by runtime
 VALUE_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 

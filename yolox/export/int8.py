@@ -14,10 +14,8 @@ from yolox.export.fallback import QuantReport, quantise_to_floor
 from yolox.export.layer_damage import layer_damage
 from yolox.export.nms_graph import DECODED
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import Runtime, open_file
+from yolox.export.open import FILE_BACKENDS, Runtime, open_file
 from yolox.export.quantize import make_quantizer
-
-VINO = ".xml"
 
 
 class Fused(NamedTuple):
@@ -53,7 +51,7 @@ def quantise(
     floating = target.with_name(f".{target.stem}.float.onnx")
     try:
         save_onnx(content, floating)
-        reference = open_file(floating, runtime_of(target))
+        reference = open_file(floating, Runtime(FILE_BACKENDS[target.suffix][0]))
         quantizer = make_quantizer(target, content, info, images, graph.nms, graph.output_name)
         if floor is None:
             quantizer.write(target, ())
@@ -64,28 +62,18 @@ def quantise(
                 quantizer,
                 layer_damage(source.model, images),
                 target,
-                lambda path: measure(open_exported(path)),
+                lambda path: measure(open_file(path, Runtime())),
                 measure(reference),
                 floor.max_drop,
             )
             report.chosen_on = floor.chosen_on
             for line in report.lines():
                 logger.info(line)
-        speed = _speed(reference, open_exported(target), images[:1])
+        speed = _speed(reference, open_file(target, Runtime()), images[:1])
     finally:
         floating.unlink(missing_ok=True)
     stated = {"precision": "int8", "calibration_images": len(images)}
     return {**stated, "max_drop": floor and floor.max_drop, **report.as_json(), **speed}
-
-
-def open_exported(path: Path) -> Backend:
-    """An exported file in the runtime of its format."""
-    return open_file(path, runtime_of(path))
-
-
-def runtime_of(path: Path) -> Runtime:
-    """The runtime of a file's format."""
-    return Runtime("openvino" if path.suffix == VINO else "onnxruntime")
 
 
 def _without_nms(graph: GraphSpec) -> GraphSpec:

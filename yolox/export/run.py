@@ -22,15 +22,16 @@ from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.predict import ImageSource
 from yolox.exp import BaseExp
 from yolox.export.calibration import FEWEST, calibration_images, canvases, drawn_images
-from yolox.export.int8 import VINO, Floor, Fused, open_exported, quantise
+from yolox.export.int8 import Floor, Fused, quantise
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import file_bytes, file_parts, model_info
+from yolox.export.open import Runtime, file_bytes, file_parts, model_info, open_file
 from yolox.export.parity import TOLERANCES, compare, require_ap, require_parity
 from yolox.export.quantize import convert_to_vino
 from yolox.files import file_hash
 from yolox.models.fuse import fuse
 
 COMPARED_IMAGES = 8
+VINO = ".xml"
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _chosen_on(chosen: DetectionDataset | None) -> str:
 
 def _proof(job: ExportJob, source: Source, work: Path, images: Tensor) -> dict[str, Any]:
     """Compare the file with its source. Raises ExportError beyond the tolerance."""
-    exported = open_exported(work)
+    exported = open_file(work, Runtime())
     found = compare(source.backend, exported, images, job.eval_spec())
     logger.info(
         "{} images, {} points or detections: scores differ by {:.2g}, boxes by 1 - IoU = {:.2g}, "

@@ -19,8 +19,7 @@ from yolox.eval.evaluate import evaluate_alone, without_nan
 from yolox.eval.intervals import ap_interval, paired_difference
 from yolox.eval.matches import ImageMatches, match
 from yolox.exp import BaseExp
-from yolox.export.int8 import open_exported
-from yolox.export.open import file_bytes, is_exported, model_info
+from yolox.export.open import Runtime, file_bytes, is_exported, model_info, open_file
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse
 from yolox.values import shown
@@ -144,7 +143,7 @@ def _exported(
     row = ReportRow(name, None, None, *counts, file_bytes(path), artefact.made_from)
     facts = load_json(path.with_suffix(".json"))
     row.note = f"{len(facts['float_layers'])} of {facts['layers']} layers are float"
-    return row, open_exported(path)
+    return row, open_file(path, Runtime())
 
 
 def _note_side_branches(rows: Sequence[ReportRow]) -> None:
@@ -205,10 +204,12 @@ def _measure_speed(
     rows: Sequence[ReportRow], found: Artefacts, exp: BaseExp, how: MeasureSpec
 ) -> None:
     by_name = {row.name: row for row in rows}
-    exported = [row for row in rows if is_exported(found[row.name].path)]
-    inside = [row for row in rows if row not in exported]
-    timed_rows = [row for row in inside if _is_timed(row, by_name, inside[-1])]
-    paths = {row.name: found[row.name].path for row in (*timed_rows, *exported)}
+    last = [row for row in rows if not is_exported(found[row.name].path)][-1]
+    paths = {
+        row.name: path
+        for row in rows
+        if is_exported(path := found[row.name].path) or _is_timed(row, by_name, last)
+    }
     for timed in measure_speed(paths, exp, how.backends, how.device):
         row, backend = by_name[timed.case.model.name], timed.case.backend
         if timed.case.batch == 1:
