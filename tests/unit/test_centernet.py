@@ -12,7 +12,8 @@ from yolox.errors import UsageError
 from yolox.exp import get_exp
 from yolox.families.centernet import CenterNetLoss, CenterNetSpec
 from yolox.families.centernet.deformable import DeformableConv, by_sampling
-from yolox.families.centernet.network import MOST, Raw
+from yolox.families.centernet.network import MOST
+from yolox.families.centernet.predictions import Raw
 from yolox.families.centernet.targets import gaussian_radius, gaussians, make_targets
 from yolox.models.complexity import count_parameters
 from yolox.ops.nms import postprocess

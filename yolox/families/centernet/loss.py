@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yolox.families.base import CountMean, unchanged
-from yolox.families.centernet.network import Raw, local_peaks
+from yolox.families.centernet.predictions import Raw, local_peaks
 from yolox.families.centernet.targets import make_targets
 from yolox.losses.divergence import divergence
 

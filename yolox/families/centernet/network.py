@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from yolox.families.base import Detector
 from yolox.families.centernet.hourglass import LAYOUTS, HourglassBackbone
+from yolox.families.centernet.predictions import Raw, local_peaks
 from yolox.families.centernet.spec import HOURGLASSES, CenterNetSpec
 from yolox.families.centernet.upsampled import UpsampledBackbone, torchvision_weights
 from yolox.models.normalise import ImageNetInput
@@ -18,21 +17,6 @@ from yolox.ops.points import grid_points
 PRIOR_BIAS = -math.log(9.0)  # a cell is a centre with probability 0.1
 BOX_DEVIATION = 0.001  # of the first weights of sizes and offsets
 MOST = 100  # cells that are kept, the best first
-
-
-class Raw(NamedTuple):
-    """heat [B, C, H, W] logits of centres; size, offset [B, 2, H, W]: width and height of the
-    object, x and y of its centre in the cell, all in cells.
-    """
-
-    heat: Tensor
-    size: Tensor
-    offset: Tensor
-
-
-def local_peaks(heat: Tensor) -> Tensor:
-    """Maps [B, C, H, W] in which all but the largest value of each 3x3 neighbourhood is zero."""
-    return heat * (F.max_pool2d(heat, 3, 1, 1) == heat)
 
 
 class CenterNetDetector(Detector):
