@@ -16,6 +16,7 @@ from yolox.data.coco_classes import class_labels
 from yolox.data.draw import draw_boxes
 from yolox.data.image import read_image, write_image
 from yolox.data.sample import Float32, Int64, UInt8, channels_first
+from yolox.defaults import CONF, NMS
 from yolox.engine.launch import pick_device
 from yolox.errors import DataError, UsageError
 from yolox.eval.predict import detect, legacy_input, to_detections
@@ -23,9 +24,6 @@ from yolox.exp import BaseExp, exp_of_checkpoint, get_exp
 from yolox.export.open import Runtime, is_exported, open_model, require_device_used
 from yolox.limits import over_limit
 from yolox.values import check_value, shown
-
-CONF = 0.3  # score threshold of YOLOX's demo command
-NMS = 0.3  # and its IoU threshold
 
 PathOrArray = str | Path | UInt8
 Item = TypeVar("Item", bound=PathOrArray)

@@ -22,7 +22,8 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from yolox.cli.common import add_experiment, load_experiment
+from yolox.cli.common import add_experiment
+from yolox.cli.jobs.common import load_experiment
 from yolox.compress.groups import Groups, find_groups, kept_channels, kept_units
 from yolox.compress.importance.gradients import loss_gradients
 from yolox.compress.workspace import load_trainable

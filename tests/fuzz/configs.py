@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.settings import require_one_line
 from tests.fuzz.values import VALUES, mutations
-from yolox.cli.deploy import load_config
+from yolox.cli.jobs.deploy import load_config
 from yolox.errors import UsageError
 
 GOOD = {

@@ -16,6 +16,7 @@ from yolox.compress.selection import ApMeasure
 def command(tmp_path, ckpt, synthetic_dir, monkeypatch):
     """Masks, merges and quantises; 12 images are enough to calibrate with."""
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
+    monkeypatch.setattr("yolox.compress.run.FEWEST", 6)
 
     def call(int8, *words, backends="torch"):
         recipe = tmp_path / "recipe.yaml"
@@ -51,7 +52,7 @@ def test_the_file_is_a_row_beside_float_models_in_its_runtime(command, capsys):
 
 
 def test_too_few_images_are_noticed_before_the_work(command, monkeypatch, capsys):
-    monkeypatch.setattr("yolox.export.calibration.FEWEST", 13)
+    monkeypatch.setattr("yolox.compress.run.FEWEST", 13)
     assert command("{}") == 3
     assert "at least 13 images, there are 12" in error_line(capsys)
     assert not (command.out / "mask.pth").exists()

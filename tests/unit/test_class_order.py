@@ -9,7 +9,7 @@ import pytest
 
 from tests.logs import logged
 from yolox.backends import ModelInfo
-from yolox.cli.deploy import DeployConfig, _images
+from yolox.cli.jobs.deploy import DeployConfig, _images
 from yolox.data.class_order import require_same_order, require_same_split
 from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint

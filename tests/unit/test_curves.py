@@ -23,8 +23,8 @@ from yolox.compress.importance.curves import (
 from yolox.compress.importance.reconstruction import group_readers, reader_systems, removals
 from yolox.compress.least_squares import recalibrate
 from yolox.compress.planner import Planner
-from yolox.compress.sensitivity import CurveStore, SensitivityStep
-from yolox.compress.steps import PruneStep
+from yolox.compress.sensitivity import CurveStore
+from yolox.compress.steps import PruneStep, SensitivityStep
 from yolox.families import build
 from yolox.families.yolox import YoloxLoss
 from yolox.families.yolox.distance import output_distance

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolox.cli import demo
+from yolox.cli.jobs import demo
 from yolox.data.folder import find_images
 from yolox.errors import UsageError, YoloxError
 from yolox.predictor import ImageDetections

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from yolox.compress.frontier import Condition, Point, beside
+from yolox.compress.condition import Condition
+from yolox.compress.frontier import Point, beside, pick
 from yolox.compress.report.frontier import frontier_table, share_of, write_frontier
 from yolox.compress.report.measure import ReportRow
 from yolox.errors import DataError, UsageError, YoloxError
@@ -33,15 +34,15 @@ POINTS = [
     ],
 )
 def test_the_smallest_that_holds_is_picked(text, name):
-    assert Condition.parse(text).pick(POINTS).name == name
+    assert pick(POINTS, Condition.parse(text)).name == name
 
 
 def test_what_cannot_be_picked_is_said():
     with pytest.raises(YoloxError, match=r"no model of the frontier has AP 0\.4200") as error:
-        Condition.parse("AP>=1*control").pick(POINTS)
+        pick(POINTS, Condition.parse("AP>=1*control"))
     assert error.value.exit_code == 1
     with pytest.raises(UsageError, match="the AP of control was not measured"):
-        Condition.parse("AP>=0.9*control").pick([POINTS[0], POINTS[2]])
+        pick([POINTS[0], POINTS[2]], Condition.parse("AP>=0.9*control"))
     for text in ("AP>0.4", "mAP>=1", "AP>=0.9*teacher", "AP>=-1"):
         with pytest.raises(UsageError, match="is not of the form"):
             Condition.parse(text)

@@ -21,7 +21,6 @@ from yolox.errors import ModelError, UsageError
 from yolox.families import FAMILIES
 from yolox.values import shown
 
-BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PACKAGES = {  # optional ones, by the backend that runs a checkpoint with them
     "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from yolox.backends.base import FileBackend, ModelInfo, first_line, require_extra
+from yolox.defaults import PROVIDER
 from yolox.errors import ModelError, UsageError
 from yolox.files import is_file
-
-PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxRuntimeBackend(FileBackend):

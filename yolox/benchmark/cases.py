@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolox.backends.base import BACKENDS, PRECISIONS, ModelInfo, require_extra
+from yolox.backends.base import PRECISIONS, ModelInfo, require_extra
 from yolox.backends.open_vino import read_info
 from yolox.config import nearest
+from yolox.defaults import BACKENDS
 from yolox.errors import ModelError, UsageError
 from yolox.exp import BaseExp, exp_of_checkpoint, get_exp
 from yolox.export.open import is_exported, require_classes

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from yolox.backends import ModelInfo
 from yolox.benchmark.cases import BenchmarkSpec, Case, Model
 from yolox.data.folder import find_images
+from yolox.defaults import FILE_BACKENDS
 from yolox.engine import checkpoint
 from yolox.engine.restore import restore
 from yolox.errors import DataError
@@ -17,7 +18,7 @@ from yolox.exp import BaseExp
 from yolox.export.calibration import calibration_images, drawn_images
 from yolox.export.graph_size import graph_size
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import FILE_BACKENDS, file_bytes, is_exported, model_info
+from yolox.export.open import file_bytes, is_exported, model_info
 from yolox.export.quantize import make_quantizer
 from yolox.families import spec_to_dict
 from yolox.models.complexity import Complexity, complexity

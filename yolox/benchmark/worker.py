@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from yolox.backends import Backend, ModelInfo
-from yolox.engine.log import peak_memory_mb
+from yolox.engine.meters import peak_memory_mb
 from yolox.errors import YoloxError
 from yolox.eval.latency import random_images, timed_ms, warm_up
 from yolox.exp import get_exp

@@ -5,17 +5,9 @@ validation images), and with `--ap` of COCO AP. Where the file drifts from its s
 is 5 and the file is kept as `NAME.rejected.onnx`, not under the name asked for.
 """
 
-from argparse import Namespace
-from pathlib import Path
-
-from yolox.cli.arguments import Parser, real, require_writable, whole
-from yolox.cli.common import add_experiment, load_experiment, named_checkpoint, set_test_size
-from yolox.config import EvalSpec
-from yolox.errors import UsageError
-from yolox.exp import BaseExp
-from yolox.export.onnx_graph import INPUT, OPSET, OUTPUT, GraphSpec
-from yolox.export.run import ExportJob, Int8, export
-from yolox.files import write_json
+from yolox.cli.arguments import Parser, real, whole
+from yolox.cli.common import add_experiment
+from yolox.defaults import INPUT, OPSET, OUTPUT
 
 
 def make_parser() -> Parser:
@@ -77,50 +69,6 @@ def _add_int8(parser: Parser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Raises YoloxError."""
     args = make_parser().parse(argv)
-    exp = load_experiment(args, args.ckpt)
-    set_test_size(exp, args.tsize)
-    ckpt = named_checkpoint(args, exp)
-    try:
-        job = ExportJob(
-            ckpt, exp, Path(args.output_name), _graph(args, exp), _int8(args), args.images, args.ap
-        )
-    except ValueError as error:
-        raise UsageError(f"export: {error}") from error
-    require_writable({"--output-name": job.target, "--json": args.json_file})
-    facts = export(job)
-    if args.json_file:
-        write_json(Path(args.json_file), facts, indent=2)
-    return 0
+    from yolox.cli.jobs.export import run
 
-
-def _graph(args: Namespace, exp: BaseExp) -> GraphSpec:
-    nms = None
-    if args.nms:
-        nms = EvalSpec(
-            args.conf,
-            args.iou,
-            args.class_agnostic,
-            args.multi_class,
-            max_detections=args.max_detections,
-        )
-    return GraphSpec(
-        exp.test_size,
-        args.batch_size,
-        dynamic=args.dynamic_size,
-        dynamic_batch=args.dynamic,
-        decode=args.decode_in_inference or not exp.detector_spec().has_flat,
-        nms=nms,
-        half=args.fp16,
-        opset=args.opset,
-        input_name=args.input,
-        output_name=args.output,
-    )
-
-
-def _int8(args: Namespace) -> Int8 | None:
-    if args.int8:
-        return Int8(args.calibration, args.calibration_images, args.max_drop)
-    for flag in ("calibration", "max_drop"):
-        if getattr(args, flag) is not None:
-            raise UsageError(f"--{flag.replace('_', '-')} needs --int8")
-    return None
+    return run(args)

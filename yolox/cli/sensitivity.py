@@ -5,27 +5,13 @@ is measured: as a table, `sensitivity.json`, `sensitivity.csv` and `sensitivity.
 was measured before is kept. `prune: {ranking: sensitivity}` in a recipe uses the same file.
 """
 
-from pathlib import Path
-
-from loguru import logger
-
-from yolox.cli.arguments import real, whole
-from yolox.cli.compress import job_parser, named_task
-from yolox.compress.groups import find_groups, warn_of_unused
-from yolox.compress.heatmap import sensitivity_table, write_csv, write_heatmap
-from yolox.compress.sensitivity import (
-    METRICS,
-    RATIOS,
-    SensitivityInputs,
-    SensitivityStep,
-    measured_curves,
-)
-from yolox.compress.workspace import Workspace
-from yolox.errors import UsageError
+from yolox.cli.arguments import Parser, real, whole
+from yolox.cli.stages import job_parser
+from yolox.compress.steps import METRICS, RATIOS, SensitivityStep
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command. Raises YoloxError."""
+def make_parser() -> Parser:
+    """The flags."""
     parser = job_parser("compress/sensitivity.py", str(__doc__))
     parser.add_argument("--metric", default=SensitivityStep.metric, help=", ".join(METRICS))
     parser.add_argument(
@@ -35,20 +21,12 @@ def main(argv: list[str] | None = None) -> int:
         "--images", type=whole(), default=SensitivityStep.images, help="to measure the loss on"
     )
     parser.add_argument("--exclude", nargs="*", default=[], help="words in names to leave alone")
-    args = parser.parse(argv)
-    try:
-        step = SensitivityStep(args.metric, tuple(sorted(args.ratios)), args.images)
-    except ValueError as error:
-        raise UsageError(f"compress/sensitivity.py: {error}") from error
-    task = named_task(args)
-    workspace, ckpt = Workspace.of(task), Path(args.ckpt)
-    dense = workspace.load(ckpt)
-    groups = find_groups(dense.model, task.exp.test_size, args.exclude)
-    warn_of_unused(args.exclude, groups.trace.layers)
-    curves = measured_curves(SensitivityInputs.of(task, ckpt, step), dense, groups, workspace)
-    out = workspace.out
-    write_csv(out / "sensitivity.csv", curves, step.ratios)
-    write_heatmap(out / "sensitivity.png", curves, step.ratios, METRICS[step.metric])
-    logger.info("{}\n{}", METRICS[step.metric], sensitivity_table(curves, step.ratios))
-    logger.info("-> {}", out / "sensitivity.png")
-    return 0
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Raises YoloxError."""
+    args = make_parser().parse(argv)
+    from yolox.cli.jobs.sensitivity import run
+
+    return run(args)

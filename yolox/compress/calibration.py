@@ -15,9 +15,10 @@ from yolox.compress.fingerprint import Fingerprints
 from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import ImageFolder
 from yolox.data.sample import channels_first
+from yolox.defaults import FEWEST
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
-from yolox.export.calibration import FEWEST, chosen_images, some_canvases
+from yolox.export.calibration import chosen_images, some_canvases
 from yolox.files import TemporaryFolder
 
 BATCH = 8

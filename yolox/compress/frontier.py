@@ -4,13 +4,13 @@ Each budget is a compression of its own, in a folder of its own, with the same r
 is made once.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loguru import logger
 
+from yolox.compress.condition import Condition
 from yolox.compress.job import CompressionJob
 from yolox.compress.recipe import with_overrides
 from yolox.compress.report.measure import ReportRow
@@ -19,8 +19,6 @@ from yolox.compress.run import compress
 from yolox.compress.stage import CONTROL, DENSE
 from yolox.engine.records import REPORT
 from yolox.errors import DataError, UsageError, YoloxError
-
-CONDITION = re.compile(r"\s*AP\s*>=\s*(\d*\.?\d+)\s*(?:\*\s*(dense|control))?\s*")
 
 
 @dataclass(frozen=True)
@@ -58,40 +56,6 @@ class Point:
         )
 
 
-@dataclass(frozen=True)
-class Condition:
-    """AP at least `factor` times that of a point (None: at least `factor`)."""
-
-    text: str
-    factor: float
-    reference: str | None
-
-    @classmethod
-    def parse(cls, text: str) -> "Condition":
-        """From 'AP>=0.4', 'AP>=0.95*dense' or 'AP>=0.98*control'. Raises UsageError."""
-        found = CONDITION.fullmatch(text)
-        if found is None:
-            raise UsageError(f"--pick {text!r} is not of the form 'AP>=0.95*dense' or 'AP>=0.4'")
-        return cls(text, float(found[1]), found[2])
-
-    def pick(self, points: Sequence[Point]) -> Point:
-        """The point with the fewest MACs that holds it. Raises YoloxError where none does."""
-        least = self.factor
-        if self.reference is not None:
-            least *= _ap(next((p for p in points if p.name == self.reference), None), self)
-        holding = [p for p in points if p.name not in (DENSE, CONTROL) and _ap(p, self) >= least]
-        if not holding:
-            raise YoloxError(f"--pick {self.text}: no model of the frontier has AP {least:.4f}")
-        return min(holding, key=lambda point: (point.macs, point.file))
-
-
-def _ap(point: Point | None, condition: Condition) -> float:
-    if point is None or point.AP is None:
-        who = condition.reference if point is None else point.name
-        raise UsageError(f"--pick {condition.text}: the AP of {who} was not measured")
-    return point.AP
-
-
 def frontier(job: CompressionJob, budget: str, shares: Sequence[float]) -> list[Point]:
     """Compress to each share of a budget, the largest first: the dense model, the control where
     the job asks for it, and a point for each share. Raises YoloxError.
@@ -112,6 +76,26 @@ def frontier(job: CompressionJob, budget: str, shares: Sequence[float]) -> list[
             points += [Point.of(row.name, row, rows[0], part.out) for row in firsts]
         points.append(Point.of(name, rows[-1], rows[0], part.out))
     return points
+
+
+def pick(points: Sequence[Point], condition: Condition) -> Point:
+    """The point with the fewest MACs of which it holds. Raises YoloxError where there is none."""
+    least = condition.factor
+    if condition.reference is not None:
+        named = next((p for p in points if p.name == condition.reference), None)
+        least *= _ap(named, condition)
+    compressed = [p for p in points if p.name not in (DENSE, CONTROL)]
+    holding = [p for p in compressed if _ap(p, condition) >= least]
+    if not holding:
+        raise YoloxError(f"--pick {condition.text}: no model of the frontier has AP {least:.4f}")
+    return min(holding, key=lambda point: (point.macs, point.file))
+
+
+def _ap(point: Point | None, condition: Condition) -> float:
+    if point is None or point.AP is None:
+        who = condition.reference if point is None else point.name
+        raise UsageError(f"--pick {condition.text}: the AP of {who} was not measured")
+    return point.AP
 
 
 def beside(pairs: Sequence[str]) -> list[Point]:

@@ -11,11 +11,10 @@ from yolox.compress.recipe import Recipe
 from yolox.compress.selection import ApMeasure, OutputDistance, SelectionRule
 from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import ImageFolder, find_images
+from yolox.defaults import EVALUATE
 from yolox.engine.state import RunOptions
 from yolox.errors import DataError
 from yolox.exp import BaseExp
-
-EVALUATE = "evaluate"  # after all stages: measures what they wrote, and writes the report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from loguru import logger
 
 from yolox.compress.stage import Artefact
 from yolox.data.annotations import load_json
-from yolox.engine.log import peak_memory_mb
+from yolox.engine.meters import peak_memory_mb
 from yolox.errors import DataError
 from yolox.files import file_hash, text_hash, write_json
 

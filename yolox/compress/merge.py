@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from loguru import logger
 
 from yolox.compress.job import CompressionJob
 from yolox.compress.stage import Artefact, Artefacts, Source, Stage, latest
-from yolox.compress.steps import VALUE_TYPES, Storage
+from yolox.compress.steps import Storage
 from yolox.compress.workspace import Workspace
 from yolox.engine import checkpoint
 from yolox.engine.checkpoint import description
@@ -17,6 +18,8 @@ from yolox.models.complexity import count_nonzero
 from yolox.models.fuse import fuse
 from yolox.models.network import Network
 from yolox.ops.sparse import encode
+
+TYPES = {"fp32": torch.float32, "fp16": torch.float16}  # of stored values
 
 
 def merge(content: Mapping[str, Any], model: Network, storage: Storage) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def merge(content: Mapping[str, Any], model: Network, storage: Storage) -> dict[
     check_masks(masks, model, "merge")
     fused = fuse(model)
     apply_masks(fused, masks)
-    sparse = encode(fused.state_dict(), storage.encoding, VALUE_TYPES[storage.values])
+    sparse = encode(fused.state_dict(), storage.encoding, TYPES[storage.values])
     return {**description(content), "sparse": sparse, "nonzero_params": count_nonzero(fused)}
 
 

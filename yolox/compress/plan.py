@@ -25,9 +25,9 @@ from yolox.compress.job import CompressionJob
 from yolox.compress.latency import Stopwatch, latency_miss, plan_for_latency
 from yolox.compress.least_squares import Batches, Student, least_squares
 from yolox.compress.planner import Plan, Planner, require_reachable
-from yolox.compress.sensitivity import Curves, SensitivityInputs, SensitivityStep, measured_curves
+from yolox.compress.sensitivity import Curves, SensitivityInputs, measured_curves
 from yolox.compress.stage import DENSE, PLAN, Artefact, Artefacts, Stage
-from yolox.compress.steps import PruneStep
+from yolox.compress.steps import PruneStep, SensitivityStep
 from yolox.compress.workspace import Loaded, Workspace
 from yolox.engine import checkpoint
 from yolox.errors import YoloxError

@@ -15,7 +15,7 @@ from yolox.backends.base import require_extra
 from yolox.compress.adapt import AdaptStage
 from yolox.compress.fingerprint import Fingerprints
 from yolox.compress.int8 import Int8Stage
-from yolox.compress.job import EVALUATE, CompressionJob
+from yolox.compress.job import CompressionJob
 from yolox.compress.label import LabelStage
 from yolox.compress.latency import require_backend
 from yolox.compress.ledger import Ledger
@@ -29,9 +29,9 @@ from yolox.compress.report.measure import ReportRow
 from yolox.compress.stage import DENSE, Artefact, Stage, require_input_kept
 from yolox.compress.workspace import Workspace
 from yolox.data.folder import find_images
+from yolox.defaults import EVALUATE, FEWEST, STAGE_NAMES
 from yolox.engine.restore import restore
 from yolox.errors import DataError, UsageError
-from yolox.export import calibration
 from yolox.lock import locked
 
 STAGES: tuple[Stage, ...] = (
@@ -45,7 +45,6 @@ STAGES: tuple[Stage, ...] = (
     ControlStage(),
     Int8Stage(),
 )
-NAMES = (*(stage.name for stage in STAGES), EVALUATE)
 
 
 def compress(job: CompressionJob) -> list[ReportRow]:
@@ -60,7 +59,7 @@ def compress(job: CompressionJob) -> list[ReportRow]:
 
 
 def _run(job: CompressionJob, stages: Sequence[Stage]) -> list[ReportRow]:
-    ledger = Ledger(job.out, NAMES[NAMES.index(job.start) :] if job.start else ())
+    ledger = Ledger(job.out, STAGE_NAMES[STAGE_NAMES.index(job.start) :] if job.start else ())
     workspace, fingerprints = Workspace.of(job), Fingerprints(job.out)
     found = {DENSE: Artefact(Path(job.ckpt))}
     for stage in stages:
@@ -72,7 +71,7 @@ def _run(job: CompressionJob, stages: Sequence[Stage]) -> list[ReportRow]:
 
 def _asked(job: CompressionJob) -> list[Stage]:
     """The stages that the job has, in order."""
-    until = NAMES.index(job.until)
+    until = STAGE_NAMES.index(job.until)
     return [stage for stage in STAGES[: until + 1] if stage.is_asked(job)]
 
 
@@ -81,7 +80,7 @@ def _check(job: CompressionJob, stages: Sequence[Stage]) -> None:
     if not stages:
         raise UsageError(f"--until {job.until}: the recipe has none of the stages up to there")
     require_input_kept(job.ckpt, job.out, stages)
-    if job.start and NAMES.index(job.start) > NAMES.index(job.until):
+    if job.start and STAGE_NAMES.index(job.start) > STAGE_NAMES.index(job.until):
         raise UsageError(f"--from {job.start} comes after --until {job.until}")
     if recipe.prune is not None and recipe.prune.is_latency:
         require_backend(recipe.prune.backend)
@@ -105,7 +104,7 @@ def _check_int8(job: CompressionJob) -> None:
     assert step is not None
     require_backend(step.runtime)
     require_extra("nncf" if step.runtime == "openvino" else "onnxruntime", step.runtime)
-    count, fewest = len(job.image_source), calibration.FEWEST
+    count, fewest = len(job.image_source), FEWEST
     if count < fewest:
         raise DataError(f"int8: calibration needs at least {fewest} images, there are {count}")
 

@@ -16,49 +16,16 @@ from yolox.compress.importance.curves import Curve, Damage, OutputLoss, measure_
 from yolox.compress.importance.reconstruction import RIDGE, reader_systems
 from yolox.compress.job import CompressionTask
 from yolox.compress.selection import ApMeasure, OutputDistance
+from yolox.compress.steps import SensitivityStep
 from yolox.compress.workspace import Loaded, Workspace
-from yolox.config import one_of
 from yolox.data.annotations import load_json
 from yolox.errors import DataError
 from yolox.files import text_hash, write_json
 
-METRICS = {  # as the outputs name them
-    "loss": "distance from the dense model's outputs",
-    "ap": "AP lost",
-    "error": "reconstruction error, shares of variance",
-}
-RATIOS = (0.125, 0.25, 0.5, 0.75)
 SOLVED_ON = 64  # images on which readers are solved anew, at least
 FILE = "sensitivity.json"
 
 Curves = dict[str, Curve]  # by group name
-
-
-@dataclass(frozen=True)
-class SensitivityStep:
-    """What is measured: `metric` at each of `ratios`, the shares of a group's units that leave.
-
-    metric: 'loss', the mean distance of predictions over `images` calibration images; 'ap', the
-        drop of AP on the validation images; 'error', what the readers cannot reconstruct, without
-        running.
-    Raises ValueError for values that cannot be.
-    """
-
-    metric: str = "loss"
-    ratios: tuple[float, ...] = RATIOS
-    images: int = 16
-
-    def __post_init__(self) -> None:
-        one_of("metric", self.metric, list(METRICS))
-        if not self.ratios:
-            raise ValueError("ratios: at least one is needed")
-        for before, ratio in zip((0.0, *self.ratios), self.ratios, strict=False):
-            if not 0.0 < ratio < 1.0:
-                raise ValueError(f"ratio {ratio:g} is not between 0 and 1")
-            if ratio <= before:
-                raise ValueError(f"ratios: {ratio:g} after {before:g} does not ascend")
-        if self.images < 1:
-            raise ValueError(f"images {self.images} is not positive")
 
 
 @dataclass(frozen=True)

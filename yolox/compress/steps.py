@@ -1,21 +1,22 @@
-"""The options of each stage, with their defaults: the sections of a recipe."""
+"""The options of each stage, with their defaults: the sections of a recipe, and sensitivity's."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from yolox.backends import BACKENDS
-from yolox.compress.importance.channels import CHANNEL_CRITERIA, NEED_GRADIENTS
-from yolox.compress.importance.channels import NEED_IMAGES as CHANNELS_NEED_IMAGES
-from yolox.compress.importance.weights import CRITERIA
-from yolox.compress.importance.weights import NEED_IMAGES as WEIGHTS_NEED_IMAGES
 from yolox.config import one_of
-from yolox.export.calibration import FEWEST
-from yolox.export.open import FILE_BACKENDS
-from yolox.ops.sparse import ENCODINGS
+from yolox.defaults import (
+    BACKENDS,
+    ENCODINGS,
+    FEWEST,
+    FILE_BACKENDS,
+    MASK_CRITERIA,
+    NEED_GRADIENTS,
+    NEED_IMAGES,
+    PRUNE_CRITERIA,
+    VALUE_TYPES,
+)
 
 SHARE = 0.49  # of the source system
 FLOOR = 0.05
@@ -24,7 +25,12 @@ SIZES = ("params", "macs")  # budgets that are counted, not measured
 BUDGETS = (*SIZES, "latency", "latency_ms")
 RANKINGS = ("global", "layer", "normalised", "per_cost", "sensitivity")
 INT8_FILES = {able[0]: suffix for suffix, able in FILE_BACKENDS.items()}  # by runtime
-VALUE_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
+METRICS = {  # as the outputs name them
+    "loss": "distance from the dense model's outputs",
+    "ap": "AP lost",
+    "error": "reconstruction error, shares of variance",
+}
+RATIOS = (0.125, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class MaskStep:
             raise ValueError(f"share {self.share!r} is not a number in 0..1")
         if not 0.0 <= self.floor <= 1.0:
             raise ValueError(f"floor {self.floor} is not in 0..1")
-        one_of("criterion", self.criterion, list(CRITERIA))
+        one_of("criterion", self.criterion, MASK_CRITERIA)
         one_of("pattern", self.pattern, PATTERNS)
         if self.images < 1:
             raise ValueError(f"images {self.images} is not positive")
@@ -59,7 +65,7 @@ class MaskStep:
     @property
     def needs_images(self) -> bool:
         """Whether calibration images are needed."""
-        return self.criterion in WEIGHTS_NEED_IMAGES
+        return self.criterion in NEED_IMAGES
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class PruneStep:
         for name, value in given.items():
             if not value > 0 or (name != "latency_ms" and value >= 1):
                 raise ValueError(f"{name} {value} is not between 0 and 1")
-        one_of("criterion", self.criterion, list(CHANNEL_CRITERIA))
+        one_of("criterion", self.criterion, PRUNE_CRITERIA)
         one_of("ranking", self.ranking, RANKINGS)
         one_of("backend", self.backend, BACKENDS)
         for key in ("round_to", "rounds", "images"):
@@ -122,11 +128,7 @@ class PruneStep:
     @property
     def needs_images(self) -> bool:
         """Whether calibration images are needed."""
-        return (
-            self.criterion in CHANNELS_NEED_IMAGES
-            or self.rounds > 1
-            or self.ranking == "sensitivity"
-        )
+        return self.criterion in NEED_IMAGES or self.rounds > 1 or self.ranking == "sensitivity"
 
     @property
     def needs_gradients(self) -> bool:
@@ -237,5 +239,32 @@ class Storage:
     values: str = "fp32"
 
     def __post_init__(self) -> None:
-        one_of("encoding", self.encoding, list(ENCODINGS))
-        one_of("values", self.values, list(VALUE_TYPES))
+        one_of("encoding", self.encoding, ENCODINGS)
+        one_of("values", self.values, VALUE_TYPES)
+
+
+@dataclass(frozen=True)
+class SensitivityStep:
+    """What is measured: `metric` at each of `ratios`, the shares of a group's units that leave.
+
+    metric: 'loss', the mean distance of predictions over `images` calibration images; 'ap', the
+        drop of AP on the validation images; 'error', what the readers cannot reconstruct, without
+        running.
+    Raises ValueError for values that cannot be.
+    """
+
+    metric: str = "loss"
+    ratios: tuple[float, ...] = RATIOS
+    images: int = 16
+
+    def __post_init__(self) -> None:
+        one_of("metric", self.metric, list(METRICS))
+        if not self.ratios:
+            raise ValueError("ratios: at least one is needed")
+        for before, ratio in zip((0.0, *self.ratios), self.ratios, strict=False):
+            if not 0.0 < ratio < 1.0:
+                raise ValueError(f"ratio {ratio:g} is not between 0 and 1")
+            if ratio <= before:
+                raise ValueError(f"ratios: {ratio:g} after {before:g} does not ascend")
+        if self.images < 1:
+            raise ValueError(f"images {self.images} is not positive")

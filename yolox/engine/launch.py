@@ -25,9 +25,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
 from yolox import dist
+from yolox.defaults import TIMEOUT_MINUTES
 from yolox.errors import UsageError, YoloxError
 
-TIMEOUT_MINUTES = 10.0  # rank 0 computes the metrics alone while the others wait
 RESTART_COUNT = "TORCHELASTIC_RESTART_COUNT"  # set by torchrun
 SHUTDOWN_SECONDS = 60  # for workers to finish a step and save, before the agent kills them
 GRACE_SECONDS = 5.0  # for the agent to notice which worker failed first

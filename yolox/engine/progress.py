@@ -10,7 +10,8 @@ from tqdm import tqdm
 from yolox import dist
 from yolox.data.dataset import DetectionDataset, size_warning
 from yolox.data.problems import summary
-from yolox.engine.log import Curves, Meter, duration, peak_memory_mb
+from yolox.engine.curves import Curves
+from yolox.engine.meters import Meter, duration, peak_memory_mb
 from yolox.engine.schedule import input_size
 from yolox.engine.state import Run
 from yolox.engine.validation import choice_words

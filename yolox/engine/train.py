@@ -11,9 +11,11 @@ from tqdm import tqdm
 
 from yolox import dist
 from yolox.data.cache import ResizedImages
+from yolox.engine.curves import Curves, make_curves
 from yolox.engine.guard import require_no_collapse, take_back
-from yolox.engine.log import Curves, Meter, make_curves, set_up_log
+from yolox.engine.log import set_up_log
 from yolox.engine.manifest import write_manifest
+from yolox.engine.meters import Meter
 from yolox.engine.progress import log_end, log_plain_phase, log_start, progress_bar, report_step
 from yolox.engine.restart import after_restart
 from yolox.engine.saving import DivergedError, save
@@ -68,7 +70,7 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
             if dist.rank() == 0:
                 stack.enter_context(locked(folder))
                 remove_partials(folder)
-            set_up_log(folder / "train_log.txt")
+            set_up_log(folder / "train_log.txt", first=dist.rank() == 0)
             run, loop = _set_up(exp, after_restart(options, folder), stop, stack)
         except StoppedInSetUp as signal:
             raise YoloxError(

@@ -10,7 +10,7 @@ from yolox import dist
 from yolox.backends import ModelInfo, TorchBackend
 from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
-from yolox.engine.log import Curves
+from yolox.engine.curves import Curves
 from yolox.engine.restore import load_state
 from yolox.engine.saving import best_path
 from yolox.engine.state import Run

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from yolox.defaults import SUBSETS
 from yolox.eval.matches import FloatArray, ImageMatches, Points, class_ap
 
 CONFIDENCE = 0.95
-SUBSETS = 200  # of each size; more make the estimated bias less random, hardly better
 PARTS = (2, 4)  # subsets are halves and quarters of the images
 OFFSET = 2.0  # bias ~ 1 / (images with the class + OFFSET): fits simulations and COCO
 GROUPS = 500  # at most so many groups of images are left out, one at a time

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yolox.data.coco_classes import unique_names
-from yolox.eval.intervals import SUBSETS, Estimate, ap_interval
+from yolox.defaults import SUBSETS
+from yolox.eval.intervals import Estimate, ap_interval
 from yolox.eval.matches import (
     THRESHOLDS,
     FloatArray,

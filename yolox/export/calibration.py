@@ -9,10 +9,10 @@ from torch import Tensor
 from yolox.data.augment import letterbox
 from yolox.data.sample import UInt8
 from yolox.data.synthetic import SyntheticSpec, draw_image
+from yolox.defaults import FEWEST
 from yolox.errors import DataError
 from yolox.eval.predict import ImageSource
 
-FEWEST = 16  # calibration images; fewer say too little about the range of activations
 SEED = 0
 CLIPPED = 1e-5  # share of activations beyond the range, on either side
 RESERVE = 8  # times the rare values of one image are kept, for images that have more than others

@@ -9,12 +9,13 @@ from loguru import logger
 from torch import Tensor, nn
 
 from yolox.backends import Backend, ModelInfo
+from yolox.defaults import FILE_BACKENDS
 from yolox.eval.latency import latency_ms
 from yolox.export.fallback import QuantReport, quantise_to_floor
 from yolox.export.layer_damage import layer_damage
 from yolox.export.nms_graph import DECODED
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
-from yolox.export.open import FILE_BACKENDS, Runtime, open_file
+from yolox.export.open import Runtime, open_file
 from yolox.export.quantize import make_quantizer
 
 

@@ -18,15 +18,14 @@ from torch.export import Dim
 
 from yolox.backends.base import ModelInfo, require_extra
 from yolox.config import EvalSpec
+from yolox.defaults import INPUT, OPSET, OUTPUT
 from yolox.errors import ExportError, UsageError
 from yolox.export.nms_graph import DECODED, append_nms
 from yolox.files import whole_file
 
-OPSET = 18  # the oldest that torch.export writes; read by every ONNX Runtime since 1.14 (2023)
 KNOWN_OPSETS = range(18, 24)
 LARGEST_BATCH = 1024
 LARGEST_CELLS = 256  # of the coarsest level, per side
-INPUT, OUTPUT = "images", "output"
 
 
 @dataclass(frozen=True)

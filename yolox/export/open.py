@@ -8,19 +8,18 @@ import torch
 from loguru import logger
 from torch import nn
 
-from yolox.backends import BACKENDS, Backend, ModelInfo, TorchBackend
+from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.backends.base import PRECISIONS
-from yolox.backends.onnx_runtime import PROVIDER, OnnxRuntimeBackend
+from yolox.backends.onnx_runtime import OnnxRuntimeBackend
 from yolox.backends.open_vino import OpenVinoBackend
 from yolox.config import nearest
 from yolox.data.coco_classes import category_ids, class_labels
+from yolox.defaults import BACKENDS, FILE_BACKENDS, PROVIDER
 from yolox.engine.restore import Restored, restore
 from yolox.errors import UsageError
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.families import DetectorSpec
 from yolox.models.fuse import fuse
-
-FILE_BACKENDS = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from yolox.backends import Backend, ModelInfo, TorchBackend
 from yolox.config import EvalSpec
 from yolox.data.dataset import DetectionDataset
 from yolox.data.folder import find_images
+from yolox.defaults import FEWEST
 from yolox.engine.restore import restore
 from yolox.errors import DataError, ExportError, UsageError
 from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.predict import ImageSource
 from yolox.exp import BaseExp
-from yolox.export.calibration import FEWEST, calibration_images, canvases, drawn_images
+from yolox.export.calibration import calibration_images, canvases, drawn_images
 from yolox.export.int8 import Floor, Fused, quantise
 from yolox.export.onnx_graph import GraphSpec, save_onnx, to_onnx
 from yolox.export.open import Runtime, file_bytes, file_parts, model_info, open_file

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from yolox.defaults import ENCODINGS
 from yolox.limits import over_limit
 from yolox.values import is_whole, shown
 
-ENCODINGS = ("bitmask", "packed", "coo")
 FLOATS = {"float32": torch.float32, "float16": torch.float16}  # of packed values
 LEVEL = 9  # of deflation
 SPARSE_FROM = 0.1  # share of zeros from which a tensor is stored sparsely

@@ -120,9 +120,6 @@ def random(evidence: Evidence) -> Scores:
     }
 
 
-NEED_IMAGES = ("output",)  # criteria that need calibration images
-NEED_GRADIENTS = ("taylor",)  # and the gradient of the loss on training images
-
 CHANNEL_CRITERIA: dict[str, ChannelCriterion] = {
     "l1": l1,
     "l2": l2,

@@ -106,8 +106,6 @@ def output(
     return {name: share * matters[name.removesuffix(".weight")] for name, share in shares.items()}
 
 
-NEED_IMAGES = ("activation", "output")  # criteria that need calibration images
-
 CRITERIA: dict[str, Criterion] = {
     "magnitude": magnitude,
     "layer": layer_rank,

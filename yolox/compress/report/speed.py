@@ -13,10 +13,11 @@ from yolox.backends import missing_packages
 from yolox.benchmark.cases import BenchmarkSpec, Case, Model, find_model
 from yolox.benchmark.prepare import prepare
 from yolox.benchmark.rounds import Row, measure
+from yolox.defaults import FILE_BACKENDS
 from yolox.engine import checkpoint
 from yolox.errors import YoloxError
 from yolox.exp import BaseExp
-from yolox.export.open import FILE_BACKENDS, is_exported
+from yolox.export.open import is_exported
 
 BATCHES = (1, 8)
 ROUNDS = 9
