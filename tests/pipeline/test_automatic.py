@@ -40,6 +40,16 @@ def test_the_default_command_recovers_and_says_how_long_it_takes(command, traine
     assert "on cpu" in said
 
 
+def test_a_recipe_that_says_how_long_leaves_the_rest_to_the_data(command, trainer, ckpt, tmp_path):
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text("prune: {params: 0.6, criterion: l2}\nadapt:\nrecover: {max_epoch: 3}\n")
+    assert command("--recipe", str(recipe)) == 0
+    ((exp, options),) = trainer.calls
+    assert exp.teacher == str(ckpt)
+    assert exp.basic_lr_per_img * options.batch_size == pytest.approx(RATE)
+    assert (exp.max_epoch, exp.warmup_epochs, exp.no_aug_epochs) == (3, 1, 1)
+
+
 def test_it_can_be_left_out(command, trainer, tmp_path):
     assert command("--no-recover", "--until", "recover") == 0
     assert not trainer.calls

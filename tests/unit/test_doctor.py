@@ -123,11 +123,11 @@ def test_bad_annotations(patient: Patient) -> None:
     patient.annotate(id=90, image_id=3, bbox=[1, 1, 9, 9])
     report = patient.examine()
     assert found(report) == [
+        ("bad_box", 93, "1.jpg"),
+        ("bad_box", 97, "2.jpg"),
         ("partly_outside", 90, "1.jpg"),
         ("zero_size", 91, "1.jpg"),
         ("outside_image", 92, "1.jpg"),
-        ("bad_box", 93, "1.jpg"),
-        ("bad_box", 97, "2.jpg"),
         ("duplicate_box", 94, "2.jpg"),
         ("duplicate_id", 90, "3.jpg"),
     ]

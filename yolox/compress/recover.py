@@ -71,15 +71,16 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
     if labels is not None:
         _learn_from(tuned, labels)
     options = {**ALWAYS, **step.options}
-    if step.is_automatic:
-        pictures = len(find_images(Path(step.images))) if step.images else 0
-        labelled = len(job.exp.get_dataset()) if step.needs_labels else 0
-        taught = labelled < pictures and options.get("teacher", DENSE) is not None
-        count = pictures + labelled if labels is None else len(tuned.get_dataset())
-        found = automatic_options(
-            count, job.options.batch_size, labelled=not taught, cut=job.recipe.prune is not None
-        )
-        options = {**found, **options}
+    pictures = len(find_images(Path(step.images))) if step.images else 0
+    labelled = len(job.exp.get_dataset()) if step.needs_labels else 0
+    found = automatic_options(
+        pictures + labelled if labels is None else len(tuned.get_dataset()),
+        job.options.batch_size,
+        labelled=labelled >= pictures or options.get("teacher", DENSE) is None,
+        cut=job.recipe.prune is not None,
+        epochs=step.epochs,
+    )
+    options = {**found, **options}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt
     set_options(tuned, options, "recipe: recover")
@@ -161,7 +162,7 @@ class _Tuning(Stage):
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
         step = job.recipe.recover
         assert step is not None  # it has the options of the control, too
-        training = Training(tuned, job.options, step.is_automatic)
+        training = Training(tuned, job.options, announced=step.epochs is None)
         return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 
     def run(

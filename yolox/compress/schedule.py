@@ -43,24 +43,25 @@ WARM_UP, PLAIN, EVALUATIONS = 0.03, 0.2, 4  # shares of all epochs, and how many
 
 
 def automatic_options(
-    images: int, batch: int, *, labelled: bool = True, cut: bool = True
+    images: int, batch: int, *, labelled: bool = True, cut: bool = True, epochs: int | None = None
 ) -> dict[str, Any]:
     """Options of the experiment for a recovery on so many images.
 
     labelled: whether labels are learnt from; else the dense model's answers are. cut: whether
-    channels are gone, or weights masked only.
+    channels are gone, or weights masked only. epochs: where the recipe says how many.
     """
     rate, steps = RATE, STEPS
     if not labelled:
         rate, steps = TAUGHT_RATE if cut else TAUGHT_MASKS_RATE, TAUGHT_STEPS
-    epochs = max(math.ceil(steps * math.sqrt(images) / math.ceil(images / batch)), LEAST_EPOCHS)
+    if epochs is None:
+        epochs = max(math.ceil(steps * math.sqrt(images) / math.ceil(images / batch)), LEAST_EPOCHS)
     return {
         **AUTOMATIC,
         **({} if labelled else TAUGHT),
         "basic_lr_per_img": rate / batch,
         "max_epoch": epochs,
-        "warmup_epochs": max(round(WARM_UP * epochs), 1),
-        "no_aug_epochs": max(round(PLAIN * epochs), 1),
+        "warmup_epochs": min(max(round(WARM_UP * epochs), 1), epochs - 1),
+        "no_aug_epochs": min(max(round(PLAIN * epochs), 1), epochs - 1),
         "eval_interval": max(round(epochs / EVALUATIONS), 1),
     }
 

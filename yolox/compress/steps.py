@@ -176,8 +176,8 @@ class RecoverStep:
         learnt (None: only the experiment's training images). labelled: whether the experiment's
         training images are learnt from beside them. conf: the least score of what is found.
     options: of the experiment (max_epoch and so on). `teacher: dense` stands for the checkpoint
-        that is compressed. Without max_epoch, how long it takes follows from the number of images
-        (`schedule.automatic_options`).
+        that is compressed. Those that are not here follow from the data, how long it takes
+        included (`schedule.automatic_options`).
     Raises ValueError for values that cannot be.
     """
 
@@ -196,9 +196,10 @@ class RecoverStep:
         return self.images is None or self.labelled
 
     @property
-    def is_automatic(self) -> bool:
-        """Whether the schedule follows from the data."""
-        return "max_epoch" not in self.options
+    def epochs(self) -> int | None:
+        """How many the recipe asks for; None where their number follows from the data."""
+        asked = self.options.get("max_epoch")
+        return asked if type(asked) is int and asked > 0 else None
 
 
 @dataclass(frozen=True)

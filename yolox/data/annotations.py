@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from yolox.data.columns import Columns
 from yolox.data.problems import Problem
+from yolox.data.sample import Bool, Float64, Int64
 from yolox.errors import DataError
 from yolox.files import json_object, open_regular
 from yolox.values import shown
@@ -31,14 +35,22 @@ class ImageEntry(NamedTuple):
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image: its COCO id, its file and the size that the JSON states (pixels)."""
+    """One image: its COCO id, its file and the size that the JSON states (pixels).
+
+    The file is text: a hundred thousand `Path`s take seconds to make.
+    """
 
     id: Identifier
-    path: Path
+    file: str
     width: int
     height: int
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.file)
 
 
 class Annotation(NamedTuple):
@@ -55,6 +67,21 @@ class Annotation(NamedTuple):
     crowd: bool
     id: object
     difficult: bool = False
+
+
+class Rows(NamedTuple):
+    """The usable annotations of a file as arrays, crowds included; see `Annotation`.
+
+    image, label [N] int64, boxes_xywh [N, 4] float64, areas [N] float64, crowd, difficult [N] bool.
+    """
+
+    image: Int64
+    label: Int64
+    boxes_xywh: Float64
+    areas: Float64
+    crowd: Bool
+    ids: Sequence[object]
+    difficult: Bool
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -81,15 +108,30 @@ class Entries:
         self._index_of: Mapping[Any, int] = {image.id: i for i, image in enumerate(images)}
         self._label_of: Mapping[Any, int] = {number: i for i, number in enumerate(category_ids)}
 
-    def annotations(self, content: Mapping[str, Any]) -> Iterator[Annotation]:
+    def rows(self, content: Mapping[str, Any]) -> Rows:
         """Those that can be used, in order; the others become problems. Raises DataError."""
         entries = content.get("annotations", [])
+        if isinstance(entries, Columns):
+            return self._checked_columns(entries)
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise DataError(f"{self.path}: 'annotations' is not a list of objects")
-        for entry in entries:
-            found = self._checked(entry)
-            if found is not None:
-                yield found
+        found = [one for entry in entries if (one := self._checked(entry)) is not None]
+        return Rows(
+            image=np.array([one.image for one in found], np.int64),
+            label=np.array([one.label for one in found], np.int64),
+            boxes_xywh=np.array([one.box_xywh for one in found], np.float64).reshape(-1, 4),
+            areas=np.array([one.area for one in found], np.float64),
+            crowd=np.array([one.crowd for one in found], np.bool_),
+            ids=[one.id for one in found],
+            difficult=np.array([one.difficult for one in found], np.bool_),
+        )
+
+    def annotations(self, content: Mapping[str, Any]) -> Iterator[Annotation]:
+        """The same, one by one."""
+        rows = self.rows(content)
+        plain = (rows.image.tolist(), rows.label.tolist(), map(tuple, rows.boxes_xywh.tolist()))
+        flags = (rows.areas.tolist(), rows.crowd.tolist(), rows.ids, rows.difficult.tolist())
+        return map(Annotation, *plain, *flags)
 
     def problem(self, kind: str, identifier: object, file_name: str, detail: str) -> None:
         """Note what is wrong with the annotation that has this id."""
@@ -98,6 +140,31 @@ class Entries:
 
     def _name(self, image: int) -> str:
         return self.images[image].path.name
+
+    def _checked_columns(self, stated: Columns) -> Rows:
+        """The rows of columns; those that are not as they should be are looked at one by one."""
+        image = stated.places(self._index_of, "image_ids")
+        label = stated.places(self._label_of, "category_ids")
+        areas, crowd = stated.areas.copy(), stated.crowd == 1
+        sides = np.maximum(stated.boxes_xywh[:, 2:], 0.0)
+        areas = np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas)
+        sound = (image >= 0) & (label >= 0) & (stated.crowd >= 0) & (stated.crowd <= 1)
+        sound &= (np.abs(stated.boxes_xywh) <= LARGEST_SIDE).all(axis=1)
+        sound &= (areas >= 0) & (areas <= LARGEST_SIDE**2)
+        kept = sound.copy()
+        for row in np.flatnonzero(~sound).tolist():
+            found = self._checked(stated.entry(row))
+            if found is not None:
+                kept[row], areas[row], crowd[row] = True, found.area, found.crowd
+        return Rows(
+            image=image[kept],
+            label=label[kept],
+            boxes_xywh=stated.boxes_xywh[kept],
+            areas=areas[kept],
+            crowd=crowd[kept],
+            ids=stated.ids[kept].tolist(),
+            difficult=stated.difficult[kept] == 1,
+        )
 
     def _checked(self, entry: Mapping[str, Any]) -> Annotation | None:
         identifier, image_id = entry.get("id"), entry.get("image_id")

@@ -6,6 +6,7 @@ it silently removes a whole class otherwise.
 """
 
 import copy
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,10 +19,11 @@ from yolox.data.annotations import Annotation, Entries, ImageRecord, categories,
 from yolox.data.image import header_size, read_image
 from yolox.data.paths import ImageFiles, image_root
 from yolox.data.problems import FATAL, SLACK, Overhang, Problem
-from yolox.data.sample import Float32, Int64, Sample, UInt8
+from yolox.data.sample import Float32, Float64, Int64, Sample, UInt8
 from yolox.data.sources import Source, find_source
 from yolox.errors import DataError
 
+CLIPPED = ("zero_size", "outside_image", "partly_outside")  # of problems, the first that holds
 PROBED_SIZES = 200  # image headers that the start of a training looks at
 
 
@@ -107,7 +109,7 @@ class DetectionDataset:
     def annotations(self) -> Iterator[Annotation]:
         """The usable annotations, crowds included, read anew from the file."""
         entries = Entries(self.json_path, self.images, self.category_ids)
-        return entries.annotations(self._source.content())
+        return entries.annotations(self._source.read()[0])
 
     def stated_annotations(self) -> list[Any]:
         """All entries as they are stated, unchecked."""
@@ -137,11 +139,11 @@ class DetectionDataset:
         entries = image_entries(content, self.json_path)
         root = image_root(self.data_dir, name, [entry.file_name for entry in entries])
         records = [
-            ImageRecord(entry.id, root / entry.file_name, entry.width, entry.height)
+            ImageRecord(entry.id, os.path.join(root, entry.file_name), entry.width, entry.height)  # noqa: PTH118
             for entry in entries
         ]
         roots = None if allow_outside else [self.data_dir, root]
-        files = ImageFiles((record.path for record in records), roots)
+        files = ImageFiles((record.file for record in records), roots)
         if files.outside:
             raise DataError(
                 f"{self.json_path}: {len(files.outside)} of {len(records)} images lie outside "
@@ -150,22 +152,23 @@ class DetectionDataset:
         return records, files.missing
 
     def _read_annotations(self, entries: Entries, content: dict[str, Any]) -> None:
-        rows: list[tuple[int, int, list[float]]] = []
-        self.overhang = Overhang()
-        for annotation in entries.annotations(content):
-            if annotation.crowd:
-                self.crowd_boxes += 1
-                continue
-            image = self.images[annotation.image]
-            self.overhang.count(annotation.box_xywh, (image.width, image.height))
-            box = _clipped(annotation, image, entries)
-            if box is not None:
-                rows.append((annotation.image, annotation.label, box))
-        rows.sort(key=lambda row: row[0])
-        counts = np.bincount([row[0] for row in rows], minlength=len(self.images))
+        rows = entries.rows(content)
+        self.crowd_boxes = int(rows.crowd.sum())
+        trained = np.flatnonzero(~rows.crowd)
+        image, boxes_xywh = rows.image[trained], rows.boxes_xywh[trained]
+        every_size = np.array([(record.width, record.height) for record in self.images], np.float64)
+        sizes_wh = every_size[image]
+        self.overhang = Overhang.of(boxes_xywh, sizes_wh)
+        boxes_xyxy, kinds = clipped(boxes_xywh, sizes_wh)
+        for row in np.flatnonzero(kinds >= 0):
+            name, detail = self.images[image[row]].path.name, f"bbox {boxes_xywh[row].tolist()}"
+            entries.problem(CLIPPED[kinds[row]], rows.ids[trained[row]], name, detail)
+        kept = np.flatnonzero((kinds < 0) | (kinds == CLIPPED.index("partly_outside")))
+        kept = kept[np.argsort(image[kept], kind="stable")]
+        counts = np.bincount(image[kept], minlength=len(self.images))
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self._labels = np.array([row[1] for row in rows], np.int64)
-        self._boxes_xyxy = np.array([row[2] for row in rows], np.float32).reshape(-1, 4)
+        self._labels = rows.label[trained][kept]
+        self._boxes_xyxy = boxes_xyxy[kept].astype(np.float32)
 
     def _stop_on_fatal_problems(self) -> None:
         fatal = [problem for problem in self.problems if problem.kind in FATAL]
@@ -174,22 +177,22 @@ class DetectionDataset:
             raise DataError(f"{self.json_path}: {fatal[0]}{more}")
 
 
-def _clipped(annotation: Annotation, image: ImageRecord, entries: Entries) -> list[float] | None:
-    """The box as xyxy inside the image, or None where nothing is left of it."""
-    x, y, width, height = annotation.box_xywh
-    x1, y1 = max(x, 0.0), max(y, 0.0)
-    x2, y2 = min(x + width, float(image.width)), min(y + height, float(image.height))
-    if width <= 0 or height <= 0:
-        kind = "zero_size"
-    elif np.float32(x2) <= np.float32(x1) or np.float32(y2) <= np.float32(y1):
-        kind = "outside_image"
-    elif max(x1 - x, y1 - y, x + width - x2, y + height - y2) > SLACK:
-        kind = "partly_outside"
-    else:
-        return [x1, y1, x2, y2]
-    detail = f"bbox {list(annotation.box_xywh)}"
-    entries.problem(kind, annotation.id, image.path.name, detail)
-    return [x1, y1, x2, y2] if kind == "partly_outside" else None
+def clipped(boxes_xywh: Float64, sizes_wh: Float64) -> tuple[Float64, Int64]:
+    """Boxes [N, 4] as xyxy inside their images, and what is wrong with each.
+
+    sizes_wh: [N, 2]. What is wrong [N]: a place in `CLIPPED`, or -1.
+    """
+    low, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+    high = low + sides
+    inside_low, inside_high = np.maximum(low, 0.0), np.minimum(high, sizes_wh)
+    beyond = np.maximum(inside_low - low, high - inside_high).max(axis=1, initial=0.0)
+    wrong = [
+        (sides <= 0).any(axis=1),
+        (inside_high.astype(np.float32) <= inside_low.astype(np.float32)).any(axis=1),
+        beyond > SLACK,
+    ]
+    kinds: Int64 = np.select(wrong, range(len(CLIPPED)), -1).astype(np.int64)
+    return np.concatenate([inside_low, inside_high], axis=1), kinds
 
 
 def size_problem(record: ImageRecord, size_wh: tuple[int, int]) -> Problem | None:

@@ -27,25 +27,25 @@ def image_root(data_dir: Path, name: str, file_names: Sequence[str]) -> Path:
 class ImageFiles:
     """What is known of image files after each of their folders was listed once."""
 
-    def __init__(self, paths: Iterable[Path], roots: Iterable[Path] | None):
+    def __init__(self, files: Iterable[str], roots: Iterable[Path] | None):
         """roots: the folders in which files must lie when links are followed; None: anywhere."""
         self.missing: list[Path] = []
         self.outside: list[Path] = []
         self._roots = None if roots is None else [os.path.realpath(root) for root in roots]
-        folders: dict[Path, dict[str, bool] | None] = {}
-        for path in paths:
-            folder = path.parent
+        folders: dict[str, dict[str, bool] | None] = {}
+        for file in files:
+            folder, name = os.path.split(file)
             if folder not in folders:
                 folders[folder] = _links_by_name(folder) if self._holds(folder) else None
             names = folders[folder]
             if names is None:
-                self.outside.append(path)
-            elif path.name not in names:
-                self.missing.append(path)
-            elif names[path.name] and not self._holds(path):
-                self.outside.append(path)
+                self.outside.append(Path(file))
+            elif name not in names:
+                self.missing.append(Path(file))
+            elif names[name] and not self._holds(file):
+                self.outside.append(Path(file))
 
-    def _holds(self, path: Path) -> bool:
+    def _holds(self, path: str) -> bool:
         """Whether a path lies below one of the roots when all links are followed."""
         if self._roots is None:
             return True
@@ -53,7 +53,7 @@ class ImageFiles:
         return any(real.is_relative_to(root) for root in self._roots)
 
 
-def _links_by_name(folder: Path) -> dict[str, bool]:
+def _links_by_name(folder: str) -> dict[str, bool]:
     """The regular files in a folder, each with whether it is a symbolic link."""
     found: dict[str, bool] = {}
     with suppress(OSError), os.scandir(folder) as entries:  # absent, or a name too long

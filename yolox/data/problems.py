@@ -6,6 +6,8 @@ from functools import cache
 
 from loguru import logger
 
+from yolox.data.sample import Float64
+
 #: Kinds that stop training.
 FATAL = ("unknown_category", "unknown_image")
 #: Kinds that leave an annotation out of the training targets. With every other kind it stays.
@@ -46,12 +48,12 @@ class Overhang:
     low: int = 0
     high: int = 0
 
-    def count(self, box_xywh: Sequence[float], size_wh: tuple[int, int]) -> None:
-        """Look at one box."""
-        x, y, width, height = box_xywh
-        self.boxes += 1
-        self.low += min(x, y) < -SLACK
-        self.high += x + width > size_wh[0] + SLACK or y + height > size_wh[1] + SLACK
+    @classmethod
+    def of(cls, boxes_xywh: Float64, sizes_wh: Float64) -> "Overhang":
+        """Of boxes [N, 4] and the sizes of their images [N, 2]."""
+        low = boxes_xywh[:, :2] < -SLACK
+        high = boxes_xywh[:, :2] + boxes_xywh[:, 2:] > sizes_wh + SLACK
+        return cls(len(boxes_xywh), int(low.any(axis=1).sum()), int(high.any(axis=1).sum()))
 
     def warning(self) -> str | None:
         """A line where boxes lie as if centres had been written as corners, else None."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox.data.annotations import load_json
+from yolox.data.columns import read_columns
 from yolox.data.formats import voc, yolo
 from yolox.data.formats.coco import as_coco
 from yolox.data.formats.pictures import Pictures
@@ -34,13 +35,19 @@ class Source:
     split: str = ""
 
     def content(self) -> dict[str, Any]:
-        """A COCO dictionary with file names relative to the data folder. Raises DataError."""
-        return self.read()[0]
+        """A COCO dictionary with file names relative to the data folder, as it is stated.
+
+        Raises DataError.
+        """
+        return load_json(self.path) if self.format == "coco" else self.read()[0]
 
     def read(self) -> tuple[dict[str, Any], list[Problem]]:
-        """The same, with the objects that are left out of it. Raises DataError."""
+        """The same, with annotations as `Columns` where they are regular; and what is left out.
+
+        Raises DataError.
+        """
         if self.format == "coco":
-            return load_json(self.path), []
+            return read_columns(self.path) or load_json(self.path), []
         if self.format == "voc":
             # The classes of all annotations in the folder, so that its splits agree.
             root = self.path.parent.parent.parent  # links are looked at by the data set

@@ -20,7 +20,7 @@ def read(source: Path, pictures: Pictures | None, classes: Sequence[str] | None)
     records = [
         ImageRecord(
             entry.id,
-            pictures.find(entry.file_name, str(source)) if pictures else Path(entry.file_name),
+            str(pictures.find(entry.file_name, str(source))) if pictures else entry.file_name,
             entry.width,
             entry.height,
         )
