@@ -18,6 +18,7 @@ from yolox.data.augment import (
 from yolox.data.batch import Place, TrainSamples
 from yolox.data.mosaic import MixupDraw, draw_centre, draw_mixup, mixup, mosaic
 from yolox.data.sample import Sample
+from yolox.data.tiles import whole_tile
 
 SIZE = (32, 48)
 QUIET = {"hsv_prob": 0.0, "flip_prob": 0.0}
@@ -46,6 +47,9 @@ class Colours:
 
     def sample(self, index):
         return Sample(np.full((*SIZE, 3), colour_of(index), np.uint8), *self.targets(index))
+
+    def tile(self, index):
+        return whole_tile(self.sample(index))
 
 
 def colour_of(index):

@@ -75,12 +75,13 @@ def draw_hsv(rng: np.random.Generator) -> tuple[int, int, int]:
 
 def shift_hsv(image: UInt8, shifts: tuple[int, int, int]) -> UInt8:
     """Add to hue (modulo 180), saturation and value (clipped) of a BGR image [H, W, 3]."""
-    levels = np.arange(256, dtype=np.int16)
-    table = np.empty((1, 256, 3), np.uint8)
-    table[0, :, 0] = (levels + shifts[0]) % HUE_STEPS
-    table[0, :, 1] = np.clip(levels + shifts[1], 0, 255)
-    table[0, :, 2] = np.clip(levels + shifts[2], 0, 255)
-    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table)
+    hue, saturation, value = shifts
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    if hue:
+        table = ((np.arange(256) + hue) % HUE_STEPS).astype(np.uint8)
+        cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), table), hsv, 0)
+    if saturation or value:
+        cv2.add(hsv, (0, saturation, value, 0), hsv)
     shifted: UInt8 = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
     return shifted
 
@@ -89,7 +90,7 @@ def flip(sample: Sample) -> Sample:
     """Mirror image and boxes left to right."""
     boxes = sample.boxes_xyxy.copy()
     boxes[:, [0, 2]] = sample.size_hw[1] - boxes[:, [2, 0]]
-    return Sample(np.ascontiguousarray(sample.image[:, ::-1]), boxes, sample.labels)
+    return Sample(cv2.flip(sample.image, 1), boxes, sample.labels)  # type: ignore[arg-type]
 
 
 class AffineDraw(NamedTuple):
@@ -126,15 +127,22 @@ def affine_matrix(draw: AffineDraw, target_hw: tuple[int, int]) -> npt.NDArray[n
 
 
 def warp(sample: Sample, matrix: npt.NDArray[np.float64], target_hw: tuple[int, int]) -> Sample:
-    """Apply an affine matrix. Boxes become the clipped hull of their four mapped corners."""
+    """Apply an affine matrix to image and boxes."""
     height, width = target_hw
     image: UInt8 = cv2.warpAffine(
         sample.image, matrix, dsize=(width, height), borderValue=(PAD_VALUE,) * 3
     )
-    corners = sample.boxes_xyxy[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2).astype(np.float64)
+    return Sample(image, warped_boxes(sample.boxes_xyxy, matrix, target_hw), sample.labels)
+
+
+def warped_boxes(
+    boxes_xyxy: Float32, matrix: npt.NDArray[np.float64], target_hw: tuple[int, int]
+) -> Float32:
+    """Boxes [N, 4] become the clipped hull of their four mapped corners."""
+    corners = boxes_xyxy[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2).astype(np.float64)
     mapped = corners @ matrix[:, :2].T + matrix[:, 2]
     hulls = np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(np.float32)
-    return Sample(image, clip_boxes(hulls, target_hw), sample.labels)
+    return clip_boxes(hulls, target_hw)
 
 
 def to_targets(sample: Sample, ratio: float, max_labels: int) -> tuple[Float32, bool]:

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from yolox.config import AugmentSpec
-from yolox.data.augment import affine_matrix, draw_affine, finish_training_sample, warp
+from yolox.data.augment import affine_matrix, draw_affine, finish_training_sample
 from yolox.data.cache import ResizedImages
 from yolox.data.loader import watched
-from yolox.data.mosaic import draw_centre, draw_mixup, mixup, mosaic
+from yolox.data.mosaic import draw_centre, draw_mixup
 from yolox.data.sample import Float32, Sample, UInt8
+from yolox.data.tiles import Tile, mixed_up, warped_mosaic
 from yolox.errors import DataError
 
 PARTNER_TRIES = 100  # draws for a mixup partner with boxes before mixup is left out
@@ -67,23 +68,24 @@ class TrainSamples(Dataset[tuple[UInt8, Float32, int]]):
         return image, targets, place.image
 
     def _augmented(self, place: Place, rng: np.random.Generator) -> Sample:
-        sample = self.source.sample(place.image)
         if not place.mosaic or rng.random() >= self.spec.mosaic_prob:
-            return sample
+            return self.source.sample(place.image)
         size_hw = self.source.size_hw
         others = rng.integers(0, len(self.source), 3)
-        tiles = [sample, *(self.source.sample(int(index)) for index in others)]
-        canvas = mosaic(tiles, draw_centre(rng, size_hw), size_hw)
-        sample = warp(canvas, affine_matrix(draw_affine(rng, self.spec), size_hw), size_hw)
+        tiles = [self.source.tile(int(index)) for index in (place.image, *others)]
+        centre, affine = draw_centre(rng, size_hw), draw_affine(rng, self.spec)
+        sample = warped_mosaic(tiles, centre, affine_matrix(affine, size_hw), size_hw)
         wanted = self.spec.enable_mixup and rng.random() < self.spec.mixup_prob
         partner = self._partner(rng) if wanted and len(sample.boxes_xyxy) else None
-        return mixup(sample, partner, draw_mixup(rng, self.spec.mixup_scale)) if partner else sample
+        return (
+            mixed_up(sample, partner, draw_mixup(rng, self.spec.mixup_scale)) if partner else sample
+        )
 
-    def _partner(self, rng: np.random.Generator) -> Sample | None:
-        """A random sample with at least one box, if one is found."""
+    def _partner(self, rng: np.random.Generator) -> Tile | None:
+        """A random image with at least one box, if one is found."""
         for index in rng.integers(0, len(self.source), PARTNER_TRIES):
             if len(self.source.dataset.targets(int(index))[0]):
-                return self.source.sample(int(index))
+                return self.source.tile(int(index))
         return None
 
 

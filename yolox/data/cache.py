@@ -17,9 +17,11 @@ from loguru import logger
 from tqdm import tqdm
 
 from yolox import dist
-from yolox.data.augment import fit_ratio, resize_by, resize_to_fit
+from yolox.data.augment import fit_ratio, resize_by, resize_to_fit, scaled_size
 from yolox.data.dataset import DetectionDataset
+from yolox.data.image import StoredImage
 from yolox.data.sample import Sample, UInt8
+from yolox.data.tiles import Tile, whole_tile
 from yolox.errors import DataError
 from yolox.files import whole_file, write_json
 
@@ -64,6 +66,16 @@ class ResizedImages:
         # The factor is that of the file, not of the rounded size, as without a cache.
         ratio = fit_ratio(size_hw, self.size_hw)
         return Sample(image, boxes_xyxy * np.float32(ratio), labels)
+
+    def tile(self, index: int) -> Tile:
+        """The same before its pixels are decoded and scaled."""
+        if self._cached is not None:
+            return whole_tile(self.sample(index))
+        stored = StoredImage(self.dataset.images[index].path)
+        ratio = fit_ratio(stored.size_hw, self.size_hw)
+        boxes_xyxy, labels = self.dataset.targets_in(index, stored.size_hw)
+        size_hw = scaled_size(stored.size_hw, ratio)
+        return Tile(size_hw, boxes_xyxy * np.float32(ratio), labels, ratio, stored.pixels)
 
     def _resized(self, index: int) -> CachedImage:
         image = self.dataset.read_image(index)

@@ -1,13 +1,13 @@
 """Mosaic and mixup (YOLOX paper, section 2.1), as pure functions of what was drawn."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
-from yolox.data.augment import PAD_VALUE, clip_boxes, flip, letterbox
-from yolox.data.sample import Sample
+from yolox.data.augment import PAD_VALUE, clip_boxes, letterbox
+from yolox.data.sample import Float32, Int64, Sample, UInt8
 
 
 def draw_centre(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[int, int]:
@@ -24,19 +24,36 @@ def mosaic(tiles: Sequence[Sample], centre_yx: tuple[int, int], size_hw: tuple[i
     """
     height, width = size_hw
     canvas = np.full((2 * height, 2 * width, 3), PAD_VALUE, np.uint8)
+    for place, tile in enumerate(tiles):
+        _paste(canvas, tile, *top_left(place, tile.size_hw, centre_yx))
+    return Sample(canvas, *mosaic_boxes(tiles, centre_yx, size_hw))
+
+
+class Placed(Protocol):
+    """What is known of a tile without its pixels; see `Sample`."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]: ...
+    @property
+    def boxes_xyxy(self) -> Float32: ...
+    @property
+    def labels(self) -> Int64: ...
+
+
+def mosaic_boxes(
+    tiles: Sequence[Placed], centre_yx: tuple[int, int], size_hw: tuple[int, int]
+) -> tuple[Float32, Int64]:
+    """Boxes [N, 4] of four tiles in pixels of the canvas, clipped to it, and their labels [N]."""
     boxes = []
     for place, tile in enumerate(tiles):
-        y0, x0 = _top_left(place, tile.size_hw, centre_yx)
-        _paste(canvas, tile, y0, x0)
+        y0, x0 = top_left(place, tile.size_hw, centre_yx)
         boxes.append(tile.boxes_xyxy + np.array([x0, y0, x0, y0], np.float32))
-    return Sample(
-        canvas,
-        clip_boxes(np.concatenate(boxes), (2 * height, 2 * width)),
-        np.concatenate([tile.labels for tile in tiles]),
-    )
+    canvas_hw = 2 * size_hw[0], 2 * size_hw[1]
+    labels = np.concatenate([tile.labels for tile in tiles])
+    return clip_boxes(np.concatenate(boxes), canvas_hw), labels
 
 
-def _top_left(place: int, tile_hw: tuple[int, int], centre_yx: tuple[int, int]) -> tuple[int, int]:
+def top_left(place: int, tile_hw: tuple[int, int], centre_yx: tuple[int, int]) -> tuple[int, int]:
     """Where the tile's top-left corner comes to lie; negative where it is cut off."""
     below, right = divmod(place, 2)
     y = centre_yx[0] if below else centre_yx[0] - tile_hw[0]
@@ -74,22 +91,40 @@ def mixup(sample: Sample, partner: Sample, draw: MixupDraw) -> Sample:
     height, width = sample.size_hw
     boxed, ratio = letterbox(partner.image, (height, width))
     scaled = cv2.resize(boxed, (int(width * draw.scale), int(height * draw.scale)))
-    size_hw = (scaled.shape[0], scaled.shape[1])
-    boxes = clip_boxes(partner.boxes_xyxy * np.float32(ratio * draw.scale), size_hw)
-    placed = Sample(scaled, boxes, partner.labels)
+    boxes = partner.boxes_xyxy * np.float32(ratio)
+    y0, x0 = crop_of(draw, (height, width))
     if draw.mirrored:
-        placed = flip(placed)
-    y0 = int(draw.crop_y * max(size_hw[0] - height, 0))
-    x0 = int(draw.crop_x * max(size_hw[1] - width, 0))
+        scaled = cv2.flip(scaled, 1)
     other = np.zeros_like(sample.image)
-    cropped = placed.image[y0 : y0 + height, x0 : x0 + width]
+    cropped = scaled[y0 : y0 + height, x0 : x0 + width]
     other[: cropped.shape[0], : cropped.shape[1]] = cropped
-    image = ((sample.image.astype(np.uint16) + other) >> 1).astype(np.uint8)
-    shifted = clip_boxes(
-        placed.boxes_xyxy - np.array([x0, y0, x0, y0], np.float32), (height, width)
+    return mixed(sample, Sample(other, partner_boxes(boxes, draw, (height, width)), partner.labels))
+
+
+def crop_of(draw: MixupDraw, size_hw: tuple[int, int]) -> tuple[int, int]:
+    """y and x, in the rescaled partner, of what is shown of it."""
+    scaled = int(size_hw[0] * draw.scale), int(size_hw[1] * draw.scale)
+    return (
+        int(draw.crop_y * max(scaled[0] - size_hw[0], 0)),
+        int(draw.crop_x * max(scaled[1] - size_hw[1], 0)),
     )
+
+
+def partner_boxes(boxes_xyxy: Float32, draw: MixupDraw, size_hw: tuple[int, int]) -> Float32:
+    """Boxes [N, 4] of a partner, fitted into the size of the image, where the draw places them."""
+    scaled = int(size_hw[0] * draw.scale), int(size_hw[1] * draw.scale)
+    boxes = clip_boxes(boxes_xyxy * np.float32(draw.scale), scaled)
+    if draw.mirrored:
+        boxes[:, [0, 2]] = scaled[1] - boxes[:, [2, 0]]
+    y0, x0 = crop_of(draw, size_hw)
+    return clip_boxes(boxes - np.array([x0, y0, x0, y0], np.float32), size_hw)
+
+
+def mixed(sample: Sample, other: Sample) -> Sample:
+    """The mean of two images of one size, rounded down, and the boxes of both."""
+    mean: UInt8 = cv2.addWeighted(sample.image, 0.5, other.image, 0.5, -0.25)  # type: ignore[assignment]
     return Sample(
-        image,
-        np.concatenate([sample.boxes_xyxy, shifted]),
-        np.concatenate([sample.labels, placed.labels]),
+        mean,
+        np.concatenate([sample.boxes_xyxy, other.boxes_xyxy]),
+        np.concatenate([sample.labels, other.labels]),
     )

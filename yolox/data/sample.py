@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -33,4 +34,6 @@ class Sample:
 
 def channels_first(image: UInt8) -> UInt8:
     """An image or canvas [H, W, 3] as networks read it: [3, H, W], in one piece of memory."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    planes = np.empty((image.shape[2], *image.shape[:2]), np.uint8)
+    cv2.split(image, list(planes))
+    return planes
