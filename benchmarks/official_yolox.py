@@ -10,17 +10,12 @@ Each kind of model lives in a process of its own; in every round each does the s
 """
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
+
+from turns import child_turns, median_turns
 
 CASES = (("nano", 416), ("s", 640), ("m", 640))
 KINDS = ("official fused", "ours, not fused", "ours fused, channels-first", "ours fused")
-TURN_SECONDS = 0.3
 
 
 def make_forward(kind: str, name: str, size: int):
@@ -52,49 +47,19 @@ def make_forward(kind: str, name: str, size: int):
 
 
 def child(kind: str, name: str, size: int) -> None:
-    """Time a turn for every line on standard input."""
+    """Time turns of a kind."""
     import torch
 
     with torch.inference_mode():
-        forward = make_forward(kind, name, size)
-        for _ in range(3):
-            start = time.perf_counter()
-            forward()
-        count = max(1, int(TURN_SECONDS / (time.perf_counter() - start)))
-        print("ready", flush=True)
-        for _ in sys.stdin:
-            forward()
-            start = time.perf_counter()
-            for _ in range(count):
-                forward()
-            print(json.dumps((time.perf_counter() - start) * 1000 / count), flush=True)
+        child_turns(make_forward(kind, name, size))
 
 
 def measure(name: str, size: int, official: Path | None, rounds: int) -> dict[str, float]:
     """Median milliseconds by kind."""
-    kinds = [kind for kind in KINDS if official or not kind.startswith("official")]
-    children = {}
-    for kind in kinds:
-        environment = dict(os.environ)
-        if kind.startswith("official"):
-            environment["PYTHONPATH"] = str(official)
-        command = [sys.executable, __file__, "--child", kind, name, str(size)]
-        children[kind] = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        while children[kind].stdout.readline().strip() != "ready":
-            if children[kind].poll() is not None:
-                raise SystemExit(f"{kind}: exit code {children[kind].returncode}")
-    spent = {kind: [] for kind in kinds}
-    for _ in range(rounds):
-        for kind, process in children.items():
-            process.stdin.write("\n")
-            process.stdin.flush()
-            spent[kind].append(json.loads(process.stdout.readline()))
-    for process in children.values():
-        process.stdin.close()
-        process.wait()
-    return {kind: statistics.median(values) for kind, values in spent.items()}
+    kinds = {kind: official if kind.startswith("official") else None for kind in KINDS}
+    if official is None:
+        kinds = {kind: None for kind in KINDS if not kind.startswith("official")}
+    return median_turns(__file__, kinds, [name, str(size)], rounds)
 
 
 def main() -> None:

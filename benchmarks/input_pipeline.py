@@ -1,0 +1,144 @@
+"""Training samples per second and core, this toolkit against official YOLOX's data sets, in turns.
+
+    pip install --no-deps --target /tmp/official pixeltable-yolox
+    python benchmarks/input_pipeline.py --data COCO128 --official /tmp/official
+
+Mosaic, affine, mixup (at 640 only, as YOLOX-nano has none), HSV and flip, from JPEG files and from
+images in memory; one process without threads each. "limit" is what cannot be left out: reading and
+decoding the images that a sample shows, once, at the size it shows them, and one warp of the
+output's size. Official YOLOX is a maintained copy of its code under the same package name.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from turns import child_turns, median_turns
+
+JSON_FILE, NAME = "instances_train2017.json", "train2017"
+CASES = ((640, "disk"), (640, "ram"), (416, "disk"), (416, "ram"))
+SEED = 0
+
+
+def official(data: str, size: int, cached: bool) -> Callable[[], object]:
+    """A function that makes the next sample, as official YOLOX does."""
+    import random
+
+    import numpy as np
+
+    from yolox.data import CocoDataset, MosaicDetection, TrainTransform
+
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 - what official YOLOX draws from
+    images = CocoDataset(data, JSON_FILE, NAME, (size, size), cache=cached, cache_type="ram")
+    samples = MosaicDetection(
+        images,
+        mosaic=True,
+        img_size=(size, size),
+        preproc=TrainTransform(max_labels=120),
+        mosaic_scale=(0.1, 2) if size == 640 else (0.5, 1.5),
+        enable_mixup=size == 640,
+    )
+    numbers = iter(range(10**9))
+    return lambda: samples[next(numbers) % len(images)]
+
+
+def ours(data: str, size: int, cached: bool) -> Callable[[], object]:
+    """The same of this toolkit."""
+    from yolox.config import AugmentSpec
+    from yolox.data.batch import Place, TrainSamples
+    from yolox.data.cache import ResizedImages
+    from yolox.data.dataset import DetectionDataset
+
+    spec = (
+        AugmentSpec() if size == 640 else AugmentSpec(enable_mixup=False, mosaic_scale=(0.5, 1.5))
+    )
+    source = ResizedImages(
+        DetectionDataset(data, JSON_FILE, NAME), (size, size), "ram" if cached else None
+    )
+    samples = TrainSamples(source, spec, SEED)
+    numbers = iter(range(10**9))
+
+    def work() -> object:
+        number = next(numbers)
+        return samples[Place(number, number % len(source), True)]
+
+    return work
+
+
+def limit(data: str, size: int, cached: bool) -> Callable[[], object]:
+    """Decoding what is shown and one warp, nothing else."""
+    import cv2
+    import numpy as np
+
+    from yolox.data import tiles
+
+    work = ours(data, size, cached)
+    seen: list[tuple[Callable[[float], object], float]] = []
+    plan: list[list[tuple[Callable[[float], object], float]]] = []
+    warp_into = tiles._warp_into
+
+    def watched(image, tile, *rest):
+        pixels = tile.pixels
+
+        def noted(factor):
+            seen.append((pixels, factor))
+            return pixels(factor)
+
+        object.__setattr__(tile, "pixels", noted)
+        warp_into(image, tile, *rest)
+
+    tiles._warp_into = watched
+    for _ in range(100):
+        seen.clear()
+        work()
+        plan.append(list(seen))
+    tiles._warp_into = warp_into
+    image = np.zeros((size, size, 3), np.uint8)
+    matrix = np.array([[0.9, 0.05, 3.0], [-0.05, 0.9, 3.0]])
+    numbers = iter(range(10**9))
+
+    def least() -> object:
+        for pixels, factor in plan[next(numbers) % len(plan)]:
+            pixels(factor)
+        return cv2.warpAffine(image, matrix, (size, size))
+
+    return least
+
+
+KINDS = {"official": official, "ours": ours, "limit": limit}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="a COCO folder with train2017")
+    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--child", nargs=4)
+    args = parser.parse_args()
+    if args.child:
+        import cv2
+
+        cv2.setNumThreads(0)
+        kind, data, size, where = args.child
+        child_turns(KINDS[kind](data, int(size), where == "ram"), seconds=1.0)
+        return
+    print(
+        "| size, images from | official, images/s | ours | ratio | limit |\n|---|---|---|---|---|"
+    )
+    for size, where in CASES:
+        kinds = {"official": args.official, "ours": None, "limit": None}
+        if args.official is None:
+            del kinds["official"]
+        found = median_turns(__file__, kinds, [args.data, str(size), where], args.rounds)
+        rates = {kind: 1000 / spent for kind, spent in found.items()}
+        other = rates.get("official", float("nan"))
+        print(
+            f"| {size}, {where} | {other:.0f} | {rates['ours']:.0f} | {rates['ours'] / other:.2f} "
+            f"| {rates['limit']:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Kinds of work in processes of their own that take turns, so that their ratios are fair.
+
+A benchmark is a script that calls `child_turns` where it was started with `--child KIND WORDS...`,
+and `median_turns` otherwise.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+TURN_SECONDS = 0.3
+WARM_UP = 3
+
+
+def child_turns(work: Callable[[], object], seconds: float = TURN_SECONDS) -> None:
+    """Time a turn of about so many seconds for every line on standard input."""
+    for _ in range(WARM_UP):
+        start = time.perf_counter()
+        work()
+    count = max(1, int(seconds / (time.perf_counter() - start)))
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        work()
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        print(json.dumps((time.perf_counter() - start) * 1000 / count), flush=True)
+
+
+def median_turns(
+    script: str, kinds: Mapping[str, Path | None], words: Sequence[str], rounds: int
+) -> dict[str, float]:
+    """Median milliseconds of each kind. kinds: the folder whose packages come first, or None."""
+    children = {}
+    for kind, packages in kinds.items():
+        environment = dict(os.environ)
+        if packages is not None:
+            environment["PYTHONPATH"] = str(packages)
+        command = [sys.executable, script, "--child", kind, *words]
+        children[kind] = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        while children[kind].stdout.readline().strip() != "ready":
+            if children[kind].poll() is not None:
+                raise SystemExit(f"{kind}: exit code {children[kind].returncode}")
+    spent = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, process in children.items():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            spent[kind].append(json.loads(process.stdout.readline()))
+    for process in children.values():
+        process.stdin.close()
+        process.wait()
+    return {kind: statistics.median(values) for kind, values in spent.items()}
