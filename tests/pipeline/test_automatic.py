@@ -50,6 +50,15 @@ def test_a_recipe_that_says_how_long_leaves_the_rest_to_the_data(command, traine
     assert (exp.max_epoch, exp.warmup_epochs, exp.no_aug_epochs) == (3, 1, 1)
 
 
+def test_what_a_user_types_comes_before_the_recipe_and_the_data(command, trainer, tmp_path):
+    recipe = tmp_path / "long.yaml"
+    recipe.write_text("prune: {params: 0.6, criterion: l2}\nadapt:\nrecover: {max_epoch: 30}\n")
+    assert command("--recipe", str(recipe), "basic_lr_per_img", "1e-6", "max_epoch", "4") == 0
+    ((exp, _),) = trainer.calls
+    assert (exp.basic_lr_per_img, exp.max_epoch, exp.no_aug_epochs) == (1e-6, 4, 1)
+    assert exp.optimizer == "adamw"
+
+
 def test_it_can_be_left_out(command, trainer, tmp_path):
     assert command("--no-recover", "--until", "recover") == 0
     assert not trainer.calls

@@ -102,10 +102,42 @@ def test_values_of_other_types_are_looked_at_one_by_one(folder, change):
     assert read_columns(write(folder, content)) is None
 
 
-@pytest.mark.parametrize("key", ["bbox", "image_id", "category_id"])
+@pytest.mark.parametrize(
+    "key",
+    ["bbox", "image_id", "category_id", "area", "iscrowd", "id", "width", "file_name", "name"],
+)
 def test_a_key_that_stands_twice_is_not_overlooked(folder, key):
     path = write(folder, coco.sound())
     text = path.read_text()
     path.write_text(text.replace(f'"{key}": ', f'"{key}": 1, "{key}": ', 1))
     with pytest.raises(DataError, match=f"key '{key}' stands twice"):
         DetectionDataset(folder, coco.JSON_FILE, coco.IMAGES)
+
+
+def test_licences_do_not_make_a_file_irregular(folder):
+    content = {**coco.sound(), "licenses": [{"url": "x", "id": 1, "name": "y"}], "info": {"a": 1}}
+    assert read_columns(write(folder, content)) is not None
+
+
+def test_an_image_of_a_huge_number_without_boxes_is_read(folder, monkeypatch):
+    content = coco.sound()
+    content["images"].append({**content["images"][0], "id": 2**64, "file_name": "2.jpg"})
+    write(folder, content)
+    fast = found(folder)
+    value_by_value(monkeypatch)
+    assert found(folder) == fast
+    assert len(fast[0]) == 4
+
+
+def test_text_that_is_none_is_refused(folder):
+    path = write(folder, {**coco.sound(), "info": "@"})
+    path.write_bytes(path.read_bytes().replace(b"@", b"\xff"))
+    with pytest.raises(DataError, match="not valid JSON"):
+        DetectionDataset(folder, coco.JSON_FILE, coco.IMAGES)
+
+
+def test_a_name_that_ends_in_a_slash_is_the_file(folder):
+    content = coco.sound()
+    content["images"][0]["file_name"] += "/"
+    write(folder, content)
+    assert not DetectionDataset(folder, coco.JSON_FILE, coco.IMAGES).missing

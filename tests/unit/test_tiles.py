@@ -1,5 +1,7 @@
 """Augmentation in one step gives the picture and the boxes of its plain form."""
 
+from io import BytesIO
+
 import cv2
 import numpy as np
 import pytest
@@ -16,10 +18,11 @@ from yolox.data.augment import (
     scaled_size,
     warp,
 )
-from yolox.data.image import StoredImage
+from yolox.data.image import StoredImage, read_image
 from yolox.data.mosaic import MixupDraw, draw_centre, draw_mixup, mixup, mosaic
 from yolox.data.sample import Sample
 from yolox.data.tiles import Tile, mixed_up, warped_mosaic, whole_tile
+from yolox.errors import DataError
 
 SIZE = (96, 128)
 FILES = [(80, 120), (300, 200), (1000, 1400), (97, 131), (20, 30)]
@@ -142,7 +145,67 @@ def test_what_is_not_seen_is_not_decoded_and_what_is_small_is_decoded_small(stor
     assert len(asked) == 4
 
 
-def test_a_turned_image_has_the_size_it_is_shown_in(stored):
-    file = StoredImage(stored[-2])
-    assert file.size_hw == (260, 150) == file.pixels().shape[:2]
-    assert file.pixels(2.0).shape[:2] == (130, 75)
+def exif_of(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+def with_segment(jpeg, marker, content, before=b""):
+    """A JPEG with one more segment after its start, and bytes before that."""
+    length = (len(content) + 2).to_bytes(2, "big")
+    return jpeg[:2] + before + b"\xff" + marker + length + content + jpeg[2:]
+
+
+def turned_files():
+    """Encoded images 40 wide and 24 high before they are turned, if they are."""
+    picture = Image.fromarray(smooth(24, 40, 3))
+    files = {}
+    for kind in ("jpeg", "png", "webp"):
+        for orientation in (1, 3, 6, 8):
+            data = BytesIO()
+            picture.save(data, kind, exif=exif_of(orientation))
+            files[f"{kind} {orientation}"] = data.getvalue()
+    data = BytesIO()
+    picture.save(data, "jpeg")
+    plain = data.getvalue()
+    exif = exif_of(6)
+    xmp = b'http://ns.adobe.com/xap/1.0/\x00<x tiff:Orientation="6"/>'
+    files["comment before exif"] = with_segment(
+        with_segment(plain, b"\xe1", exif), b"\xfe", b"a comment"
+    )
+    files["xmp alone"] = with_segment(plain, b"\xe1", xmp)
+    files["damaged exif"] = with_segment(plain, b"\xe1", exif[:8] + b"\0" * 40)
+    data = BytesIO()
+    picture.save(data, "bmp")
+    files["bmp"] = data.getvalue()
+    return files
+
+
+@pytest.mark.parametrize("name", turned_files())
+def test_an_image_has_the_size_it_is_decoded_in(tmp_path, name):
+    path = tmp_path / "image"
+    path.write_bytes(turned_files()[name])
+    assert StoredImage(path).size_hw == read_image(path).shape[:2]
+    small = StoredImage(path).pixels(2.0)
+    assert small.shape[:2] in (read_image(path).shape[:2], (12, 20), (20, 12))
+
+
+def test_a_header_without_pixels_is_refused(tmp_path):
+    path = tmp_path / "flat.jpg"
+    data = turned_files()["jpeg 1"]
+    path.write_bytes(data.replace(b"\x00\x18\x00\x28", b"\x00\x00\x00\x28"))
+    assert path.read_bytes() != data
+    with pytest.raises(DataError, match="not a readable image"):
+        StoredImage(path)
+
+
+def test_a_file_is_decoded_once(tmp_path, monkeypatch):
+    path = tmp_path / "image"
+    path.write_bytes(turned_files()["webp 6"])
+    calls = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *words: calls.append(1) or decode(*words))
+    stored = StoredImage(path)
+    assert stored.size_hw == stored.pixels().shape[:2] == stored.pixels(4.0).shape[:2]
+    assert len(calls) == 1

@@ -70,7 +70,8 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
     tuned = copy.deepcopy(job.exp)
     if labels is not None:
         _learn_from(tuned, labels)
-    options = {**ALWAYS, **step.options}
+    asked = {key: getattr(job.exp, key) for key in job.exp.asked}  # what a user types comes first
+    options = {**ALWAYS, **step.options, **asked}
     pictures = len(find_images(Path(step.images))) if step.images else 0
     labelled = len(job.exp.get_dataset()) if step.needs_labels else 0
     found = automatic_options(
@@ -78,14 +79,21 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
         job.options.batch_size,
         labelled=labelled >= pictures or options.get("teacher", DENSE) is None,
         cut=job.recipe.prune is not None,
-        epochs=step.epochs,
+        epochs=_epochs(options),
     )
     options = {**found, **options}
+    options = {key: value for key, value in options.items() if key not in asked}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt
     set_options(tuned, options, "recipe: recover")
     tuned.validate()
     return tuned
+
+
+def _epochs(options: Mapping[str, Any]) -> int | None:
+    """How many are asked for; None where their number follows from the data."""
+    asked = options.get("max_epoch")
+    return asked if type(asked) is int and asked > 0 else None
 
 
 def _learn_from(exp: BaseExp, labels: Path) -> None:
@@ -162,7 +170,8 @@ class _Tuning(Stage):
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
         step = job.recipe.recover
         assert step is not None  # it has the options of the control, too
-        training = Training(tuned, job.options, announced=step.epochs is None)
+        given = {*step.options, *job.exp.asked}
+        training = Training(tuned, job.options, announced="max_epoch" not in given)
         return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 
     def run(

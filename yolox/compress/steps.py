@@ -195,12 +195,6 @@ class RecoverStep:
         """Whether the experiment's training images are learnt from."""
         return self.images is None or self.labelled
 
-    @property
-    def epochs(self) -> int | None:
-        """How many the recipe asks for; None where their number follows from the data."""
-        asked = self.options.get("max_epoch")
-        return asked if type(asked) is int and asked > 0 else None
-
 
 @dataclass(frozen=True)
 class Int8Step:

@@ -4,6 +4,8 @@ Only files whose values have the types that COCO gives them are read so. Segment
 most of such a file, are skipped without building anything of them.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,6 +20,8 @@ from yolox.errors import DataError
 from yolox.files import open_regular
 
 BOM = b"\xef\xbb\xbf"
+LARGEST = 2**63  # of the numbers of a column
+ABSENT = -(2**62)  # stands for a flag that is not stated
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -26,8 +30,8 @@ class _Annotation(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
     id: int
     area: float = np.nan
-    iscrowd: int = 0
-    difficult: int = 0
+    iscrowd: int = ABSENT
+    difficult: int = ABSENT
 
 
 class _Image(TypedDict, total=False):
@@ -46,6 +50,7 @@ class _File(msgspec.Struct):
     images: list[_Image]
     annotations: list[_Annotation]
     categories: list[_Category]
+    licenses: list[_Category] = []
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,11 @@ class Columns:
 
     def places(self, numbers: Mapping[Any, int], column: str) -> Int64:
         """The numbers that stand for the ids of a column [N], -1 where an id has none."""
-        known = [(key, number) for key, number in numbers.items() if type(key) is int]
+        known = [
+            (key, number)
+            for key, number in numbers.items()
+            if type(key) is int and -LARGEST <= key < LARGEST
+        ]
         keys = np.array([key for key, _ in known], np.int64)
         found = np.array([number for _, number in known], np.int64)
         order = np.argsort(keys, kind="stable")
@@ -98,8 +107,9 @@ class Columns:
 def read_columns(path: Path) -> dict[str, Any] | None:
     """A COCO file, its annotations as `Columns`; None where it must be read value by value.
 
-    That is where a value has another type than COCO's, or a key may stand twice in an object.
-    Raises DataError where the file cannot be opened.
+    That is where a value has another type than COCO's, or a key that is read may stand twice in an
+    object (one that is written with escapes is not seen). Raises DataError where the file cannot be
+    opened.
     """
     try:
         with open_regular(path) as file:
@@ -107,6 +117,8 @@ def read_columns(path: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise DataError(f"file {path}: {error.strerror}") from error
     try:
+        if not content.isascii():
+            content.decode()  # what is skipped must be text, too
         found = msgspec.json.decode(content, type=_File)
         if _may_repeat_keys(content, found):
             return None
@@ -121,16 +133,15 @@ def read_columns(path: Path) -> dict[str, Any] | None:
 
 def _may_repeat_keys(content: bytes, found: _File) -> bool:
     """Whether the text has a key more often than the objects that were read from it."""
-    expected = {
-        b'"images"': 1,
-        b'"annotations"': 1,
-        b'"categories"': 1,
-        b'"image_id"': len(found.annotations),
-        b'"category_id"': len(found.annotations),
-        b'"bbox"': len(found.annotations),
-        b'"file_name"': sum("file_name" in image for image in found.images),
-    }
-    return any(content.count(key) != count for key, count in expected.items())
+    boxes = len(found.annotations)
+    expected = Counter(images=1, annotations=1, categories=1)
+    expected.update(dict.fromkeys(("id", "image_id", "category_id", "bbox"), boxes))
+    expected["area"] = sum(not math.isnan(entry.area) for entry in found.annotations)
+    for key in ("iscrowd", "difficult"):
+        expected[key] = sum(getattr(entry, key) != ABSENT for entry in found.annotations)
+    for part in (*found.images, *found.categories, *found.licenses):
+        expected.update(part.keys())
+    return any(content.count(f'"{key}"'.encode()) != count for key, count in expected.items())
 
 
 def _columns(entries: Sequence[_Annotation]) -> Columns:
@@ -144,9 +155,14 @@ def _columns(entries: Sequence[_Annotation]) -> Columns:
         ids=column("id", np.int64),
         boxes_xywh=boxes,
         areas=column("area", np.float64),
-        crowd=column("iscrowd", np.int64),
-        difficult=column("difficult", np.int64),
+        crowd=_stated(column("iscrowd", np.int64)),
+        difficult=_stated(column("difficult", np.int64)),
     )
+
+
+def _stated(flags: Int64) -> Int64:
+    """Flags, 0 where none was stated."""
+    return np.where(flags == ABSENT, 0, flags)
 
 
 def _numbers(entries: Sequence[_Annotation]) -> Iterator[float]:

@@ -6,7 +6,6 @@ it silently removes a whole class otherwise.
 """
 
 import copy
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ import numpy as np
 
 from yolox.data.annotations import Annotation, Entries, ImageRecord, categories, image_entries
 from yolox.data.image import header_size, read_image
-from yolox.data.paths import ImageFiles, image_root
+from yolox.data.paths import ImageFiles, file_in, image_root
 from yolox.data.problems import FATAL, SLACK, Overhang, Problem
 from yolox.data.sample import Float32, Float64, Int64, Sample, UInt8
 from yolox.data.sources import Source, find_source
@@ -139,7 +138,7 @@ class DetectionDataset:
         entries = image_entries(content, self.json_path)
         root = image_root(self.data_dir, name, [entry.file_name for entry in entries])
         records = [
-            ImageRecord(entry.id, os.path.join(root, entry.file_name), entry.width, entry.height)  # noqa: PTH118
+            ImageRecord(entry.id, file_in(root, entry.file_name), entry.width, entry.height)
             for entry in entries
         ]
         roots = None if allow_outside else [self.data_dir, root]

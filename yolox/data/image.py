@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -35,10 +36,9 @@ _REDUCED = (
     (4.0, cv2.IMREAD_REDUCED_COLOR_4),
     (2.0, cv2.IMREAD_REDUCED_COLOR_2),
 )
-_EXIF = b"xif"  # of a JPEG's segment Exif, or of a PNG's chunk eXIf, which is one of the first
-_EXIF_WITHIN = 1 << 16
-_EXIF_ORIENTATION = 0x0112  # EXIF 2.3, table 4
-_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+#: What a file holds that says how it is turned: EXIF of a JPEG or a PNG, XMP, a raw profile.
+_ORIENTED = (b"Exif", b"eXIf", b"exif", b"EXIF", b"rientation")
+_EXIF_ORIENTATION = 0x0112  # EXIF 2.3, table 4; 5 to 8 swap width and height
 #: What Pillow raises for broken files, beside OSError.
 _DAMAGE = (
     SyntaxError,
@@ -94,22 +94,34 @@ class StoredImage:
         if is_cut_off(self._data):
             raise DataError(f"image {path}: the file is cut off after {len(self._data)} bytes")
         size = _stated_size(self._data)
-        if size is None:
+        if size is None or min(size) < 1:
             raise self._unreadable()
         _require_few_pixels(size, path)
-        self._size_wh = size
+        self._stated_wh = size
 
-    @property
+    @cached_property
     def size_hw(self) -> tuple[int, int]:
-        """By the header of a JPEG or PNG; others are decoded. Raises DataError."""
-        if not self._data.startswith((_JPEG_START, _PNG_START)):
-            height, width = self.pixels().shape[:2]
-            return height, width
-        width, height = self._size_wh
+        """By the header, where nothing in the file may say that it is turned. Raises DataError.
+
+        OpenCV decides whether it is: a JPEG is decoded at an eighth of its size to see it, any
+        other file whole.
+        """
+        width, height = self._stated_wh
         is_jpeg = self._data.startswith(_JPEG_START)
-        end = _after_headers(self._data) if is_jpeg else _EXIF_WITHIN
-        turned = self._data.find(_EXIF, 0, end) >= 0 and _is_turned(self._data)
+        if (is_jpeg or self._data.startswith(_PNG_START)) and not self._may_be_turned():
+            return height, width
+        if not is_jpeg:
+            return self._whole.shape[0], self._whole.shape[1]
+        small = self._decode(cv2.IMREAD_REDUCED_COLOR_8)
+        turned = (small.shape[0] > small.shape[1]) != (height > width) and height != width
         return (width, height) if turned else (height, width)
+
+    def _may_be_turned(self) -> bool:
+        return any(self._data.find(mark) >= 0 for mark in _ORIENTED)
+
+    @cached_property
+    def _whole(self) -> UInt8:
+        return self._decode(cv2.IMREAD_COLOR)
 
     def pixels(self, factor: float = 1.0) -> UInt8:
         """[H, W, 3] uint8 BGR, with its EXIF orientation applied. Raises DataError.
@@ -117,9 +129,13 @@ class StoredImage:
         factor: how much smaller it may be at the most; JPEGs are decoded at a half, a quarter or an
         eighth of their size, which is several times as fast.
         """
-        flags = cv2.IMREAD_COLOR
-        if self._data.startswith(_JPEG_START):
-            flags = next((flag for least, flag in _REDUCED if factor >= least), flags)
+        if not self._data.startswith(_JPEG_START):
+            return self._whole
+        return self._decode(
+            next((flag for least, flag in _REDUCED if factor >= least), cv2.IMREAD_COLOR)
+        )
+
+    def _decode(self, flags: int) -> UInt8:
         try:
             image = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags)
         except cv2.error as error:
@@ -184,16 +200,7 @@ def header_size(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise DataError(f"image {path}: cannot be read: {error.strerror or error}") from error
     _require_few_pixels((width, height), path)
-    return (height, width) if orientation in _TURNED else (width, height)
-
-
-def _is_turned(data: bytes) -> bool:
-    """Whether the EXIF orientation of an encoded image swaps its width and height."""
-    try:
-        with _opened(BytesIO(data)) as image:
-            return _orientation(image) in _TURNED
-    except (OSError, *_DAMAGE):
-        return False
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def _require_few_pixels(size_wh: tuple[int, int], path: Path) -> None:

@@ -24,6 +24,13 @@ def image_root(data_dir: Path, name: str, file_names: Sequence[str]) -> Path:
     return next(found, candidates[0])
 
 
+def file_in(root: Path, name: str) -> str:
+    """The file of that name in a folder; what ends in a slash or a dot is no folder here."""
+    if name.endswith(("/", "/.")):
+        return str(root / name)
+    return os.path.join(root, name)  # noqa: PTH118 - a hundred thousand paths take seconds to make
+
+
 class ImageFiles:
     """What is known of image files after each of their folders was listed once."""
 

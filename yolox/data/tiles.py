@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from yolox.data.augment import PAD_VALUE, warped_boxes
+from yolox.data.augment import PAD_VALUE, resize_by, warped_boxes
 from yolox.data.mosaic import MixupDraw, crop_of, mixed, mosaic_boxes, partner_boxes, top_left
 from yolox.data.sample import Float32, Float64, Int64, Sample, UInt8
 
 SHIFT = 4  # fractional bits of the corners of polygons
 HALF_PIXEL = 0.5
+LARGEST_WARPED = 2**15 - 2  # pixels per side of what OpenCV 4 can warp
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def _warp_into(
         return  # not seen
     shrunk = tile.scale * math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
     pixels = tile.pixels(1.0 / shrunk if shrunk else math.inf)
+    if max(pixels.shape[:2]) > LARGEST_WARPED:
+        pixels = resize_by(pixels, min(tile.scale, 1.0))
     total = matrix @ _to_canvas(tile, pixels, origin_yx)
     total[:, 2] -= x, y
     inside = image[y : y + rows, x : x + columns]

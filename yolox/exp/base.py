@@ -48,6 +48,8 @@ class BaseExp:
         def __getattr__(self, key: str) -> Any: ...
         def __setattr__(self, key: str, value: Any) -> None: ...
 
+    _asked: frozenset[str] = frozenset()
+
     # data
     data_dir: str | None = None
     train_ann: str = "instances_train2017.json"
@@ -86,6 +88,12 @@ class BaseExp:
     def merge(self, pairs: list[str]) -> None:
         """Set attributes from trailing KEY VALUE pairs. Raises UsageError."""
         apply_options(self, pairs)
+        self._asked = self._asked.union(pairs[::2])
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The options that KEY VALUE pairs have set."""
+        return self._asked
 
     def validate(self) -> None:
         """Make every spec once. Raises UsageError naming the experiment, the key and the value."""
