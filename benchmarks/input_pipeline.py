@@ -45,8 +45,13 @@ def official(data: str, size: int, cached: bool) -> Callable[[], object]:
 
 def ours(data: str, size: int, cached: bool) -> Callable[[], object]:
     """The same of this toolkit."""
+    return next_of(train_samples(data, size, cached))
+
+
+def train_samples(data: str, size: int, cached: bool):
+    """The samples of this toolkit's training."""
     from yolox.config import AugmentSpec
-    from yolox.data.batch import Place, TrainSamples
+    from yolox.data.batch import TrainSamples
     from yolox.data.cache import ResizedImages
     from yolox.data.dataset import DetectionDataset
 
@@ -56,51 +61,53 @@ def ours(data: str, size: int, cached: bool) -> Callable[[], object]:
     source = ResizedImages(
         DetectionDataset(data, JSON_FILE, NAME), (size, size), "ram" if cached else None
     )
-    samples = TrainSamples(source, spec, SEED)
+    return TrainSamples(source, spec, SEED)
+
+
+def next_of(samples) -> Callable[[], object]:
+    """A function that makes the next of them."""
+    from yolox.data.batch import Place
+
     numbers = iter(range(10**9))
 
     def work() -> object:
         number = next(numbers)
-        return samples[Place(number, number % len(source), True)]
+        return samples[Place(number, number % len(samples), True)]
 
     return work
 
 
 def limit(data: str, size: int, cached: bool) -> Callable[[], object]:
     """Decoding what is shown and one warp, nothing else."""
+    from dataclasses import replace
+
     import cv2
     import numpy as np
 
-    from yolox.data import tiles
+    samples = train_samples(data, size, cached)
+    tile_of, work = samples.source.tile, next_of(samples)
+    plan: list[list[Callable[[], object]]] = []
 
-    work = ours(data, size, cached)
-    seen: list[tuple[Callable[[float], object], float]] = []
-    plan: list[list[tuple[Callable[[float], object], float]]] = []
-    warp_into = tiles._warp_into
+    def watched(index: int):
+        tile = tile_of(index)
 
-    def watched(image, tile, *rest):
-        pixels = tile.pixels
+        def noted(factor: float):
+            plan[-1].append(lambda: tile.pixels(factor))
+            return tile.pixels(factor)
 
-        def noted(factor):
-            seen.append((pixels, factor))
-            return pixels(factor)
+        return replace(tile, pixels=noted)
 
-        object.__setattr__(tile, "pixels", noted)
-        warp_into(image, tile, *rest)
-
-    tiles._warp_into = watched
+    samples.source.tile = watched
     for _ in range(100):
-        seen.clear()
+        plan.append([])
         work()
-        plan.append(list(seen))
-    tiles._warp_into = warp_into
     image = np.zeros((size, size, 3), np.uint8)
     matrix = np.array([[0.9, 0.05, 3.0], [-0.05, 0.9, 3.0]])
     numbers = iter(range(10**9))
 
     def least() -> object:
-        for pixels, factor in plan[next(numbers) % len(plan)]:
-            pixels(factor)
+        for decode in plan[next(numbers) % len(plan)]:
+            decode()
         return cv2.warpAffine(image, matrix, (size, size))
 
     return least

@@ -12,7 +12,6 @@ measures the checkpoints, each in a process of its own, in turns: runtimes read 
 like all others.
 """
 
-import argparse
 import statistics
 import time
 import warnings
@@ -20,13 +19,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from random_model import named, write_dense
 from tabulate import tabulate
 from torch import Tensor
 
 from yolox.compress.mask import make_masks, maskable_weights, two_of_four
 from yolox.engine import checkpoint
-from yolox.exp import get_exp
-from yolox.families import spec_to_dict
 
 BLOCK = (8, 8)  # outputs x inputs; torch multiplies by square ones only
 LAYERS = ((64, 64, 1600), (128, 128, 400), (256, 256, 100))  # outputs, inputs, positions
@@ -64,12 +62,7 @@ PATTERNS: dict[str, Callable[[Scores], dict[str, Tensor]]] = {
 
 def write_checkpoints(name: str, size: int, folder: Path) -> None:
     """The dense model and one of every pattern."""
-    exp = get_exp(exp_name=name)
-    torch.manual_seed(0)
-    model = exp.get_model()
-    exp.test_size = (size, size)
-    content = {"spec": spec_to_dict(exp.detector_spec()), "exp": exp.origin()}
-    checkpoint.save(folder / "dense.pth", {**content, "model": model.state_dict()})
+    model, content = write_dense(name, size, folder)
     scores = {key: weight.abs() for key, weight in maskable_weights(model).items()}
     for pattern, draw in PATTERNS.items():
         masks = draw(scores)
@@ -117,11 +110,7 @@ def in_turns(layouts: Mapping[str, Tensor], maps: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="experiment")
-    parser.add_argument("size", type=int, help="pixels")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = named(__doc__)
     warnings.filterwarnings("ignore", "Sparse (CSR|BSR)")  # torch calls them beta
     write_checkpoints(args.name, args.size, args.out / args.name)
     print(layer_times())

@@ -9,19 +9,15 @@ of every group instead; and half of the parameters alone. The second measures th
 process of its own, in turns. Criterion l2: with random weights one is as good as the other.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
-import torch
+from random_model import named, write_dense
 
 from yolox.compress.groups import Groups, find_groups, kept_channels
 from yolox.compress.importance.channels import Evidence, l2
 from yolox.compress.planner import Planner
 from yolox.compress.steps import PruneStep
 from yolox.engine import checkpoint
-from yolox.exp import get_exp
-from yolox.families import spec_to_dict
 from yolox.models.channels import cut_channels
 
 HALF = PruneStep(params=0.5, macs=0.5, criterion="l2")
@@ -36,20 +32,11 @@ STEPS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="experiment")
-    parser.add_argument("size", type=int, help="pixels")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    exp = get_exp(exp_name=args.name)
-    torch.manual_seed(0)
-    model = exp.get_model()
+    args = named(__doc__)
+    folder = args.out / args.name
+    model, content = write_dense(args.name, args.size, folder)
     groups: Groups = find_groups(model, (args.size, args.size))
     scores = l2(Evidence(model, groups))
-    exp.test_size = (args.size, args.size)
-    content = {"spec": spec_to_dict(exp.detector_spec()), "exp": exp.origin()}
-    folder = args.out / args.name
-    checkpoint.save(folder / "dense.pth", {**content, "model": model.state_dict()})
     for name, step in STEPS.items():
         plan = Planner(groups, scores, step).within(step.budgets)
         channels = kept_channels(groups, plan.kept)

@@ -42,7 +42,7 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
 
 
 def value_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolox.data.sources.read_columns", lambda path: None)
+    monkeypatch.setattr("yolox.data.sources.read_columns", lambda content: None)
 
 
 @given(data=coco.files())
@@ -71,7 +71,7 @@ def test_typed_values_that_cannot_be_are_the_same_problems(folder, monkeypatch):
     base = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 20], "segmentation": [[1, 2, 3]]}
     content["annotations"] += [{**base, "id": 10 + i, **one} for i, one in enumerate(odd)]
     content["annotations"].append({**base, "id": 30})
-    assert read_columns(write(folder, content)) is not None
+    assert read_columns(write(folder, content).read_bytes()) is not None
     fast = found(folder)
     kinds = [problem.kind for problem in fast[3]]
     assert kinds == [
@@ -99,7 +99,7 @@ def test_typed_values_that_cannot_be_are_the_same_problems(folder, monkeypatch):
 def test_values_of_other_types_are_looked_at_one_by_one(folder, change):
     content = coco.sound()
     content["annotations"][2].update(change)
-    assert read_columns(write(folder, content)) is None
+    assert read_columns(write(folder, content).read_bytes()) is None
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_key_that_stands_twice_is_not_overlooked(folder, key):
 
 def test_licences_do_not_make_a_file_irregular(folder):
     content = {**coco.sound(), "licenses": [{"url": "x", "id": 1, "name": "y"}], "info": {"a": 1}}
-    assert read_columns(write(folder, content)) is not None
+    assert read_columns(write(folder, content).read_bytes()) is not None
 
 
 def test_an_image_of_a_huge_number_without_boxes_is_read(folder, monkeypatch):

@@ -70,19 +70,18 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
     tuned = copy.deepcopy(job.exp)
     if labels is not None:
         _learn_from(tuned, labels)
-    asked = {key: getattr(job.exp, key) for key in job.exp.asked}  # what a user types comes first
-    options = {**ALWAYS, **step.options, **asked}
+    named = _named(job)
     pictures = len(find_images(Path(step.images))) if step.images else 0
     labelled = len(job.exp.get_dataset()) if step.needs_labels else 0
     found = automatic_options(
         pictures + labelled if labels is None else len(tuned.get_dataset()),
         job.options.batch_size,
-        labelled=labelled >= pictures or options.get("teacher", DENSE) is None,
+        labelled=labelled >= pictures or named.get("teacher", DENSE) is None,
         cut=job.recipe.prune is not None,
-        epochs=_epochs(options),
+        epochs=_epochs(named),
     )
-    options = {**found, **options}
-    options = {key: value for key, value in options.items() if key not in asked}
+    options = {**found, **ALWAYS, **step.options}
+    options = {key: value for key, value in options.items() if key not in job.exp.asked}
     if options.get("teacher") == DENSE:
         options["teacher"] = job.ckpt
     set_options(tuned, options, "recipe: recover")
@@ -90,9 +89,15 @@ def recovery_experiment(job: CompressionJob, labels: Path | None = None) -> Base
     return tuned
 
 
-def _epochs(options: Mapping[str, Any]) -> int | None:
+def _named(job: CompressionJob) -> dict[str, Any]:
+    """Options that the recipe or a user names; what a user types comes first."""
+    assert job.recipe.recover is not None
+    return {**job.recipe.recover.options, **{key: getattr(job.exp, key) for key in job.exp.asked}}
+
+
+def _epochs(named: Mapping[str, Any]) -> int | None:
     """How many are asked for; None where their number follows from the data."""
-    asked = options.get("max_epoch")
+    asked = named.get("max_epoch")
     return asked if type(asked) is int and asked > 0 else None
 
 
@@ -168,10 +173,7 @@ class _Tuning(Stage):
         adapted = job.recipe.adapt if job.recipe.adapt is not None else AdaptStep()
         tuned = recovery_experiment(job, found[LABELS].path if LABELS in found else None)
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
-        step = job.recipe.recover
-        assert step is not None  # it has the options of the control, too
-        given = {*step.options, *job.exp.asked}
-        training = Training(tuned, job.options, announced="max_epoch" not in given)
+        training = Training(tuned, job.options, announced="max_epoch" not in _named(job))
         return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 
     def run(

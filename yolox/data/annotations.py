@@ -86,11 +86,22 @@ class Rows(NamedTuple):
 
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError naming the file and the place where it breaks."""
+    return parse_json(json_bytes(path), path)
+
+
+def json_bytes(path: Path) -> bytes:
+    """The content of a file. Raises DataError where it cannot be read."""
     try:
         with open_regular(path) as file:
-            return json_object(file.read().decode("utf-8-sig"))
+            return file.read()
     except OSError as error:
         raise DataError(f"file {path}: {error.strerror}") from error
+
+
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object in a file's content. Raises DataError naming the file and the place."""
+    try:
+        return json_object(content.decode("utf-8-sig"))
     except ValueError as error:
         raise DataError(f"file {path}: not valid JSON: {error}") from error
 
@@ -145,9 +156,8 @@ class Entries:
         """The rows of columns; those that are not as they should be are looked at one by one."""
         image = stated.places(self._index_of, "image_ids")
         label = stated.places(self._label_of, "category_ids")
-        areas, crowd = stated.areas.copy(), stated.crowd == 1
-        sides = np.maximum(stated.boxes_xywh[:, 2:], 0.0)
-        areas = np.where(np.isnan(areas), sides[:, 0] * sides[:, 1], areas)
+        sides, crowd = np.maximum(stated.boxes_xywh[:, 2:], 0.0), stated.crowd == 1
+        areas = np.where(np.isnan(stated.areas), sides[:, 0] * sides[:, 1], stated.areas)
         sound = (image >= 0) & (label >= 0) & (stated.crowd >= 0) & (stated.crowd <= 1)
         sound &= (np.abs(stated.boxes_xywh) <= LARGEST_SIDE).all(axis=1)
         sound &= (areas >= 0) & (areas <= LARGEST_SIDE**2)

@@ -88,9 +88,15 @@ def shift_hsv(image: UInt8, shifts: tuple[int, int, int]) -> UInt8:
 
 def flip(sample: Sample) -> Sample:
     """Mirror image and boxes left to right."""
-    boxes = sample.boxes_xyxy.copy()
-    boxes[:, [0, 2]] = sample.size_hw[1] - boxes[:, [2, 0]]
+    boxes = flipped_boxes(sample.boxes_xyxy, sample.size_hw[1])
     return Sample(cv2.flip(sample.image, 1), boxes, sample.labels)  # type: ignore[arg-type]
+
+
+def flipped_boxes(boxes_xyxy: Float32, width: int) -> Float32:
+    """Boxes [N, 4] of an image that is mirrored left to right."""
+    boxes: Float32 = boxes_xyxy.copy()
+    boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+    return boxes
 
 
 class AffineDraw(NamedTuple):

@@ -6,18 +6,16 @@ most of such a file, are skipped without building anything of them.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
 
 from yolox.data.sample import Float64, Int64
-from yolox.errors import DataError
-from yolox.files import open_regular
 
 BOM = b"\xef\xbb\xbf"
 LARGEST = 2**63  # of the numbers of a column
@@ -104,18 +102,13 @@ class Columns:
         return result
 
 
-def read_columns(path: Path) -> dict[str, Any] | None:
-    """A COCO file, its annotations as `Columns`; None where it must be read value by value.
+def read_columns(content: bytes) -> dict[str, Any] | None:
+    """What a COCO file says, its annotations as `Columns`; None to read it value by value.
 
     That is where a value has another type than COCO's, or a key that is read may stand twice in an
-    object (one that is written with escapes is not seen). Raises DataError where the file cannot be
-    opened.
+    object (one that is written with escapes is not seen).
     """
-    try:
-        with open_regular(path) as file:
-            content = file.read().removeprefix(BOM)
-    except OSError as error:
-        raise DataError(f"file {path}: {error.strerror}") from error
+    content = content.removeprefix(BOM)
     try:
         if not content.isascii():
             content.decode()  # what is skipped must be text, too
@@ -148,7 +141,8 @@ def _columns(entries: Sequence[_Annotation]) -> Columns:
     def column(name: str, kind: Any) -> Any:
         return np.fromiter(map(attrgetter(name), entries), kind, len(entries))
 
-    boxes = np.fromiter(_numbers(entries), np.float64, 4 * len(entries)).reshape(-1, 4)
+    numbers = chain.from_iterable(map(attrgetter("bbox"), entries))
+    boxes = np.fromiter(numbers, np.float64, 4 * len(entries)).reshape(-1, 4)
     return Columns(
         image_ids=column("image_id", np.int64),
         category_ids=column("category_id", np.int64),
@@ -163,8 +157,3 @@ def _columns(entries: Sequence[_Annotation]) -> Columns:
 def _stated(flags: Int64) -> Int64:
     """Flags, 0 where none was stated."""
     return np.where(flags == ABSENT, 0, flags)
-
-
-def _numbers(entries: Sequence[_Annotation]) -> Iterator[float]:
-    for entry in entries:
-        yield from entry.bbox

@@ -117,7 +117,7 @@ class StoredImage:
         return (width, height) if turned else (height, width)
 
     def _may_be_turned(self) -> bool:
-        return any(self._data.find(mark) >= 0 for mark in _ORIENTED)
+        return any(mark in self._data for mark in _ORIENTED)
 
     @cached_property
     def _whole(self) -> UInt8:

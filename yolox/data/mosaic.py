@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from yolox.data.augment import PAD_VALUE, clip_boxes, letterbox
+from yolox.data.augment import PAD_VALUE, clip_boxes, flipped_boxes, letterbox
 from yolox.data.sample import Float32, Int64, Sample, UInt8
 
 
@@ -77,6 +77,18 @@ class MixupDraw(NamedTuple):
     crop_y: float
     crop_x: float
 
+    def scaled_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the rescaled partner of an image of that size."""
+        return int(size_hw[0] * self.scale), int(size_hw[1] * self.scale)
+
+    def corner_yx(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Where in the rescaled partner that which is shown of it begins."""
+        height, width = self.scaled_hw(size_hw)
+        return (
+            int(self.crop_y * max(height - size_hw[0], 0)),
+            int(self.crop_x * max(width - size_hw[1], 0)),
+        )
+
 
 def draw_mixup(rng: np.random.Generator, scales: tuple[float, float]) -> MixupDraw:
     """A scale within the range; the rest evenly."""
@@ -90,9 +102,9 @@ def mixup(sample: Sample, partner: Sample, draw: MixupDraw) -> Sample:
     """
     height, width = sample.size_hw
     boxed, ratio = letterbox(partner.image, (height, width))
-    scaled = cv2.resize(boxed, (int(width * draw.scale), int(height * draw.scale)))
+    scaled = cv2.resize(boxed, draw.scaled_hw((height, width))[::-1])
     boxes = partner.boxes_xyxy * np.float32(ratio)
-    y0, x0 = crop_of(draw, (height, width))
+    y0, x0 = draw.corner_yx((height, width))
     if draw.mirrored:
         scaled = cv2.flip(scaled, 1)
     other = np.zeros_like(sample.image)
@@ -101,22 +113,13 @@ def mixup(sample: Sample, partner: Sample, draw: MixupDraw) -> Sample:
     return mixed(sample, Sample(other, partner_boxes(boxes, draw, (height, width)), partner.labels))
 
 
-def crop_of(draw: MixupDraw, size_hw: tuple[int, int]) -> tuple[int, int]:
-    """y and x, in the rescaled partner, of what is shown of it."""
-    scaled = int(size_hw[0] * draw.scale), int(size_hw[1] * draw.scale)
-    return (
-        int(draw.crop_y * max(scaled[0] - size_hw[0], 0)),
-        int(draw.crop_x * max(scaled[1] - size_hw[1], 0)),
-    )
-
-
 def partner_boxes(boxes_xyxy: Float32, draw: MixupDraw, size_hw: tuple[int, int]) -> Float32:
     """Boxes [N, 4] of a partner, fitted into the size of the image, where the draw places them."""
-    scaled = int(size_hw[0] * draw.scale), int(size_hw[1] * draw.scale)
-    boxes = clip_boxes(boxes_xyxy * np.float32(draw.scale), scaled)
+    scaled_hw = draw.scaled_hw(size_hw)
+    boxes = clip_boxes(boxes_xyxy * np.float32(draw.scale), scaled_hw)
     if draw.mirrored:
-        boxes[:, [0, 2]] = scaled[1] - boxes[:, [2, 0]]
-    y0, x0 = crop_of(draw, size_hw)
+        boxes = flipped_boxes(boxes, scaled_hw[1])
+    y0, x0 = draw.corner_yx(size_hw)
     return clip_boxes(boxes - np.array([x0, y0, x0, y0], np.float32), size_hw)
 
 

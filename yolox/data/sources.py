@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolox.data.annotations import load_json
+from yolox.data.annotations import json_bytes, load_json, parse_json
 from yolox.data.columns import read_columns
 from yolox.data.formats import voc, yolo
 from yolox.data.formats.coco import as_coco
@@ -47,7 +47,8 @@ class Source:
         Raises DataError.
         """
         if self.format == "coco":
-            return read_columns(self.path) or load_json(self.path), []
+            content = json_bytes(self.path)
+            return read_columns(content) or parse_json(content, self.path), []
         if self.format == "voc":
             # The classes of all annotations in the folder, so that its splits agree.
             root = self.path.parent.parent.parent  # links are looked at by the data set

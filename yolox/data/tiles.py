@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from yolox.data.augment import PAD_VALUE, resize_by, warped_boxes
-from yolox.data.mosaic import MixupDraw, crop_of, mixed, mosaic_boxes, partner_boxes, top_left
+from yolox.data.mosaic import MixupDraw, mixed, mosaic_boxes, partner_boxes, top_left
 from yolox.data.sample import Float32, Float64, Int64, Sample, UInt8
 
 SHIFT = 4  # fractional bits of the corners of polygons
@@ -63,8 +63,7 @@ def warped_mosaic(
 def mixed_up(sample: Sample, partner: Tile, draw: MixupDraw) -> Sample:
     """What `mixup` gives for the partner's sample."""
     height, width = sample.size_hw
-    scaled_hw = int(height * draw.scale), int(width * draw.scale)
-    y0, x0 = crop_of(draw, (height, width))
+    scaled_hw, (y0, x0) = draw.scaled_hw((height, width)), draw.corner_yx((height, width))
     scale_y, scale_x = scaled_hw[0] / height, scaled_hw[1] / width
     matrix = np.array(
         [
