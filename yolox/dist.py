@@ -37,16 +37,16 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / world_size()
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process."""
-    return largest(float(flag), device) > 0
+    return largest(float(flag)) > 0
 
 
-def largest(value: float, device: torch.device) -> float:
-    """The largest of the processes' values."""
+def largest(value: float) -> float:
+    """The largest of the processes' values, exchanged without waiting for any device."""
     if world_size() == 1:
         return value
-    values = torch.tensor(value, dtype=torch.float32, device=device)
+    values = torch.tensor(value, dtype=torch.float32)
     dist.all_reduce(values, op=dist.ReduceOp.MAX)
     return float(values.item())
 

@@ -44,7 +44,7 @@ def test_ema_follows_a_weight(stored):
     torch.nn.init.ones_(model.weight)
     track = []
     for _ in stored["ema_track_0_to_1"]:
-        ema.update(model)
+        ema.update()
         track.append(ema.model.weight.item())
     np.testing.assert_allclose(track, stored["ema_track_0_to_1"], rtol=1e-5)
 
@@ -54,6 +54,6 @@ def test_ema_averages_batch_norm_statistics_but_not_counters():
     ema = ModelEMA(model, decay=0.5, warmup=1e-3)
     model.running_mean.fill_(4.0)
     model.num_batches_tracked.fill_(7)
-    ema.update(model)
+    ema.update()
     assert torch.equal(ema.model.running_mean, torch.tensor([2.0, 2.0]))
     assert ema.model.num_batches_tracked.item() == 0

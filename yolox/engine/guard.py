@@ -9,9 +9,10 @@ from loguru import logger
 
 from yolox import dist
 from yolox.engine import checkpoint
+from yolox.engine.finite import DivergedError
 from yolox.engine.masks import apply_masks
 from yolox.engine.restore import load_state
-from yolox.engine.saving import DivergedError, best_path, save, take_up
+from yolox.engine.saving import best_path, save, take_up
 from yolox.engine.state import Run
 
 SLOWER = 3.0  # the learning rate is divided by this

@@ -134,7 +134,11 @@ def joined(
         # The store may be that of a failed try, with the addresses of processes that are gone.
         attempt = PrefixStore(f"attempt_{os.environ.get(RESTART_COUNT, '0')}", store)
         torch_dist.init_process_group(
-            chosen, store=attempt, rank=rank, world_size=world, timeout=timeout
+            "cpu:gloo,cuda:nccl" if chosen == "nccl" else chosen,  # hosts exchange values, too
+            store=attempt,
+            rank=rank,
+            world_size=world,
+            timeout=timeout,
         )
     except ValueError as error:  # RANK without MASTER_ADDR or the like
         raise UsageError(f"the launcher's environment is incomplete: {error}") from error

@@ -30,6 +30,8 @@ def within(masks: Mapping[str, Tensor], former: Mapping[str, Tensor]) -> dict[st
 @torch.no_grad()
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Set masked weights to zero, in place. masks: name -> bool tensor, True where kept."""
+    if not masks:
+        return
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
         parameters[name].mul_(mask.to(parameters[name].device))

@@ -2,29 +2,32 @@
 
 import sys
 from collections import defaultdict, deque
-from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 
 class Meter:
-    """Means over the last values of several series."""
+    """Means over the last values of several series, of numbers or of scalars on a device."""
 
     def __init__(self, window: int = 20):
-        self._values: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=window))
+        self._values: dict[str, deque[float | Tensor]] = defaultdict(lambda: deque(maxlen=window))
 
-    def add(self, **values: float) -> None:
+    def add(self, **values: float | Tensor) -> None:
         """Append one value to each series."""
         for key, value in values.items():
             self._values[key].append(value)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def mean(self, key: str) -> float:
-        """The mean of a series, 0 where it is empty."""
-        values = self._values[key]
-        return sum(values) / len(values) if values else 0.0
+    def means(self) -> dict[str, float]:
+        """The mean of each series. Waits once for a device."""
+        flat = [value for values in self._values.values() for value in values]
+        scalars = [value for value in flat if isinstance(value, Tensor)]
+        read = iter(torch.stack(scalars).tolist() if scalars else ())
+        found = {}
+        for key, values in self._values.items():
+            numbers = [next(read) if isinstance(value, Tensor) else value for value in values]
+            found[key] = sum(numbers) / len(numbers)
+        return found
 
 
 def peak_memory_mb(device: torch.device) -> float:

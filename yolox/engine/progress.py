@@ -11,6 +11,7 @@ from yolox import dist
 from yolox.data.dataset import DetectionDataset, size_warning
 from yolox.data.problems import summary
 from yolox.engine.curves import Curves
+from yolox.engine.finite import check_losses
 from yolox.engine.meters import Meter, duration, peak_memory_mb
 from yolox.engine.schedule import input_size
 from yolox.engine.state import Run
@@ -21,14 +22,20 @@ TIMES = ("iteration", "data")  # what a meter holds beside losses
 
 
 def report_step(run: Run, meter: Meter, curves: Curves) -> None:
+    """Every few steps a line; what it reads from the device must be finite.
+
+    Raises DivergedError otherwise.
+    """
     within = (run.step - 1) % run.steps_per_epoch + 1
     if within % run.spec.print_interval and within != run.steps_per_epoch:
         return
+    check_losses(run)
+    means = meter.means()
     height, width = input_size(run.step - 1, run.spec.seed, run.sizes)
     rate = run.optimizer.param_groups[0]["lr"]
     left = run.total_steps - run.step
-    names = [key for key in meter if key not in TIMES]
-    losses = ", ".join(f"{k.removesuffix('_loss')} {meter.mean(k):.3f}" for k in names)
+    names = [key for key in means if key not in TIMES]
+    losses = ", ".join(f"{k.removesuffix('_loss')} {means[k]:.3f}" for k in names)
     logger.info(
         "epoch {}/{}, step {}/{}: {}, lr {:.2e}, {}x{}, "
         "{:.3f} s/step (data {:.3f}), {:.0f} MB, ETA {}",
@@ -40,12 +47,12 @@ def report_step(run: Run, meter: Meter, curves: Curves) -> None:
         rate,
         height,
         width,
-        meter.mean("iteration"),
-        meter.mean("data"),
+        means["iteration"],
+        means["data"],
         peak_memory_mb(run.options.device),
-        duration(left * meter.mean("iteration")),
+        duration(left * means["iteration"]),
     )
-    curves.add({f"train/{k}": meter.mean(k) for k in names} | {"train/lr": rate}, run.step)
+    curves.add({f"train/{k}": means[k] for k in names} | {"train/lr": rate}, run.step)
 
 
 def log_start(run: Run) -> None:

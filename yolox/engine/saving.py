@@ -9,7 +9,6 @@ epoch again, comes to the same result, and writes the others again.
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,12 @@ from torch import Tensor
 from yolox import dist
 from yolox.engine import checkpoint
 from yolox.engine.archive import DAMAGE
+from yolox.engine.finite import check_losses, first_not_finite, require_finite_weights
 from yolox.engine.restore import load_state, require_sound_optimizer
 from yolox.engine.state import Run
-from yolox.errors import ModelError, YoloxError
+from yolox.errors import ModelError
 from yolox.families import spec_to_dict
 from yolox.files import whole_file
-
-
-class DivergedError(YoloxError):
-    """Training has left the range of finite numbers, or lost what the model could."""
 
 
 def best_path(folder: Path) -> Path:
@@ -45,8 +41,9 @@ def save(run: Run, *others: str) -> None:
     """Write the checkpoint of this moment under the other names and then as the latest one.
 
     Collective: every process calls it, the first one writes. Raises DivergedError before anything
-    is written where the weights are not finite; YoloxError where they cannot be written.
+    is written where a loss or the weights are not finite; YoloxError where they cannot be written.
     """
+    check_losses(run)
     require_finite_weights(run)
     if dist.rank() == 0:
         paths = [run.folder / f"{name}_ckpt.pth" for name in others]
@@ -56,42 +53,6 @@ def save(run: Run, *others: str) -> None:
             _copy(paths[0], path)
         _write_latest(run, paths[0] if paths else None)
     run.saved_step = run.step
-
-
-def require_finite_weights(run: Run) -> None:
-    """Raises DivergedError naming what is not finite of weights, average and optimiser state.
-
-    Collective: it is raised in every process.
-    """
-    found = first_not_finite(_tensors_of_run(run))
-    if dist.any_process(found is not None, run.options.device):
-        raise DivergedError(
-            f"{found or 'a value in another process'} is not finite after step {run.step}: "
-            f"nothing was saved, the checkpoints in {run.folder} are as they were"
-        )
-
-
-def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """The name of the first tensor that holds NaN or an infinite value. One wait for the device."""
-    named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point()]
-    if not named:
-        return None
-    device = named[0][1].device
-    flags = torch.stack([torch.isfinite(tensor).all().to(device) for _, tensor in named])
-    if bool(flags.all()):
-        return None
-    return named[int(flags.logical_not().nonzero()[0])][0]
-
-
-def _tensors_of_run(run: Run) -> Iterator[tuple[str, Tensor]]:
-    yield from (("weight " + name, value) for name, value in run.model.state_dict().items())
-    if run.ema is not None:
-        average = run.ema.model.state_dict()
-        yield from (("averaged weight " + name, value) for name, value in average.items())
-    for number, values in enumerate(run.optimizer.state.values()):
-        for key, value in values.items():
-            if isinstance(value, Tensor):
-                yield f"the optimiser's {key} of parameter {number}", value
 
 
 def _write_latest(run: Run, source: Path | None) -> None:

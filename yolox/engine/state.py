@@ -74,6 +74,18 @@ class RunOptions:
         return self.resume and self.ckpt is None
 
 
+@dataclass(frozen=True)
+class Unchecked:
+    """A loss on its device of which nobody knows yet whether it is finite.
+
+    step: from 0. indices: [B] of the batch's images in the data set. loss: a scalar.
+    """
+
+    step: int
+    indices: Tensor
+    loss: Tensor
+
+
 @dataclass
 class Run:
     """The state of a run. `step` counts optimiser steps from 0; `model` holds the raw weights.
@@ -81,7 +93,8 @@ class Run:
     select_dataset: images of which the best epoch is chosen, where they are not those of
         `eval_dataset`. file_hashes: of the annotation files, by path.
     lr_scale, taken_back: what the guard (`yolox.engine.guard`) has made of the learning rate, and
-        how often. skipped_steps: in a row, for a loss that overflowed in fp16.
+        how often. skipped_steps: in a row, for what overflowed in fp16. unchecked: losses that
+        `yolox.engine.finite` has not looked at.
     saved_step: when this process saved last. latest_is_ours: `latest_ckpt.pth` is whole and of
         this run. run_id: the same after every --resume. job: the same in every try of a torchrun
         job. awaits_evaluation: the evaluation after the last step is not done.
@@ -114,6 +127,7 @@ class Run:
     curr_ap: float = 0.0
     evaluations_without_gain: int = 0
     skipped_steps: int = 0
+    unchecked: list[Unchecked] = field(default_factory=list)
     lr_scale: float = 1.0
     taken_back: int = 0
     saved_step: int | None = None

@@ -11,18 +11,21 @@ from tqdm import tqdm
 
 from yolox import dist
 from yolox.data.cache import ResizedImages
+from yolox.engine.allocator import keep_freed_memory
+from yolox.engine.batches import batches_of
 from yolox.engine.curves import Curves, make_curves
+from yolox.engine.finite import DivergedError
 from yolox.engine.guard import require_no_collapse, take_back
 from yolox.engine.log import set_up_log
 from yolox.engine.manifest import write_manifest
 from yolox.engine.meters import Meter
 from yolox.engine.progress import log_end, log_plain_phase, log_start, progress_bar, report_step
 from yolox.engine.restart import after_restart
-from yolox.engine.saving import DivergedError, save
+from yolox.engine.saving import save
 from yolox.engine.setup import prepare
 from yolox.engine.signals import Stop, StoppedInSetUp, stop_signals
 from yolox.engine.state import Experiment, Run, RunOptions
-from yolox.engine.step import batches_of, train_step
+from yolox.engine.step import train_step, training_mode
 from yolox.engine.validation import average_statistics, evaluate_epoch, report_best
 from yolox.errors import YoloxError
 from yolox.files import remove_partials
@@ -63,6 +66,7 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
     being finite (after saving the names of the batch's files); UsageError where another run has
     the folder.
     """
+    keep_freed_memory()
     cv2.setNumThreads(0)  # threads of OpenCV do not survive the fork into loader processes
     folder = Path(exp.output_dir) / exp.exp_name
     with stop_signals() as stop, ExitStack() as stack:
@@ -116,12 +120,14 @@ def _train_guarded(run: Run, loop: Loop) -> None:
                 raise
             if not take_back(run, cause):
                 return
+            loop.meter = Meter()
 
 
 def _train_steps(run: Run, loop: Loop) -> None:
     """Train from the current step to the end, or until there is no gain any more."""
     if run.awaits_evaluation:
         _evaluate(run, loop)
+    training_mode(run)
     loop.bar.n, clock = run.step, time.perf_counter()
     with closing(batches_of(run, loop.source)) as batches:
         while not run.is_done:
@@ -135,6 +141,7 @@ def _train_steps(run: Run, loop: Loop) -> None:
             report_step(run, loop.meter, loop.curves)
             if run.step % run.steps_per_epoch == 0:
                 _end_of_epoch(run, loop)
+                training_mode(run)
                 clock = time.perf_counter()
             _stop_or_save(run, loop)
 
@@ -175,7 +182,7 @@ def _evaluation_is_due(run: Run, epoch: int) -> bool:
 
 def _stop_or_save(run: Run, loop: Loop) -> None:
     """After a step: save where it is time to. Raises YoloxError where a signal said to stop."""
-    wish = dist.largest(_wish(run, loop), run.options.device)
+    wish = dist.largest(_wish(run, loop))
     if not wish or run.is_done:
         return
     if run.saved_step != run.step:
@@ -187,7 +194,7 @@ def _stop_or_save(run: Run, loop: Loop) -> None:
 
 def _end_if_stopped(run: Run, loop: Loop, when: str) -> None:
     """Raises YoloxError in every process where a signal came to one of them; all is saved."""
-    if dist.any_process(loop.stop.is_set, run.options.device):
+    if dist.any_process(loop.stop.is_set):
         dist.barrier()  # nobody leaves, and so ends the job, before rank 0 has saved
         raise YoloxError(f"interrupted {when}")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 BN_EPS = 1e-3  # YOLOX sets both on every BatchNorm after building
@@ -11,13 +12,29 @@ BN_MOMENTUM = 0.03
 LEAKY_SLOPE = 0.1  # YOLOv3
 
 
+class SiLU(nn.SiLU):
+    """In place where no gradient is wanted: for one, PyTorch would copy the input first."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
+        """Any shape."""
+        return F.silu(input, inplace=not torch.is_grad_enabled())
+
+
+class Hardswish(nn.Hardswish):
+    """In place where no gradient is wanted, as `SiLU`."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
+        """Any shape."""
+        return F.hardswish(input, inplace=not torch.is_grad_enabled())
+
+
 def activation(name: str) -> nn.Module:
     """A fresh activation layer by its spec name."""
     layers: dict[str, Callable[[], nn.Module]] = {
-        "silu": lambda: nn.SiLU(inplace=True),
+        "silu": SiLU,
         "relu": lambda: nn.ReLU(inplace=True),
         "lrelu": lambda: nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-        "hswish": lambda: nn.Hardswish(inplace=True),
+        "hswish": Hardswish,
         "none": nn.Identity,
     }
     return layers[name]()
