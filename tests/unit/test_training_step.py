@@ -1,19 +1,25 @@
 """What one step, the end of an epoch and a resumed run do: each option has its effect."""
 
 import copy
+from contextlib import closing
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.pipeline.runs import run_training
 from yolox import dist
+from yolox.data.cache import ResizedImages
 from yolox.data.dataset import DetectionDataset
-from yolox.engine import checkpoint
+from yolox.engine import checkpoint, step
 from yolox.engine import train as trainer
+from yolox.engine.batches import batches_of
+from yolox.engine.finite import DivergedError, check_losses
 from yolox.engine.optim import make_optimizer
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
+from yolox.engine.step import train_step, training_mode
 from yolox.engine.train import train
 from yolox.errors import YoloxError
 from yolox.eval.coco_ap import CocoMetrics
@@ -328,3 +334,48 @@ def test_only_convolution_weights_decay(tiny_exp, optimizer):
 def test_adamw_takes_the_momentum(tiny_exp):
     optimizer = make_optimizer(Mixed(), train_spec(tiny_exp, optimizer="adamw", momentum=0.8))
     assert optimizer.defaults["betas"] == (0.8, 0.999)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the reads of a value by the host, each of which waits for a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "local_scalar_dense" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changed", [{}, {"bn_l1": 1e-4, "freeze_bn": True, "optimizer": "adamw"}])
+def test_a_step_reads_no_value(tiny_exp, changed):
+    exp = get_exp(exp_file=str(tiny_exp))
+    for key, value in changed.items():
+        setattr(exp, key, value)
+    run = prepare(exp, RunOptions(batch_size=4))
+    training_mode(run)
+    source = ResizedImages(run.dataset, run.sizes.input_size, None)
+    with closing(batches_of(run, source)) as batches:
+        train_step(run, batches)  # the loader draws a seed when it starts
+        with Waits() as waits:
+            train_step(run, batches)
+    assert waits.count == 0
+    check_losses(run)
+
+
+def test_a_loss_that_is_not_finite_is_found_at_the_next_report(tiny_exp, tmp_path, monkeypatch):
+    compute = step._all_losses
+
+    def losses(run, *rest):
+        found = compute(run, *rest)
+        if run.step == 1:
+            found["total_loss"] = found["total_loss"] * float("nan")
+        return found
+
+    monkeypatch.setattr(step, "_all_losses", losses)
+    with pytest.raises(DivergedError, match="loss is nan at step 1; the batch's files are named"):
+        run_training(tiny_exp, max_epoch=1, print_interval=3)
+    folder = tmp_path / "out" / "tiny"
+    assert [path.name for path in folder.glob("nonfinite*")] == ["nonfinite_step_1_rank_0.json"]
+    assert not list(folder.glob("*.pth"))

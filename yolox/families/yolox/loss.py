@@ -59,9 +59,8 @@ class YoloxLoss:
         is_fg[fg.image, fg.point] = 1.0
         conf_loss = F.binary_cross_entropy_with_logits(obj, is_fg, reduction="sum") / norm
         cls_fg = cls[fg.image, fg.point]
-        cls_target = (
-            F.one_hot(fg.target[:, 0].long(), cls.shape[-1]).to(cls.dtype) * fg.iou[:, None]
-        )
+        label = fg.target[:, :1].long()
+        cls_target = torch.zeros_like(cls_fg).scatter_(1, label, fg.iou[:, None].to(cls.dtype))
         cls_loss = F.binary_cross_entropy_with_logits(cls_fg, cls_target, reduction="sum") / norm
         l1_loss = box.new_zeros(())
         if plain:

@@ -1,0 +1,35 @@
+"""Means of what a run measures of itself, and the memory that its steps use again."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from yolox.engine.meters import Meter
+
+AGAIN = """
+import resource
+import numpy as np
+from yolox.engine.allocator import keep_freed_memory
+assert keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**23)  # 64 MiB, freed at once
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_means_of_numbers_and_of_scalars_on_a_device():
+    meter = Meter(window=2)
+    for value in (7.0, 1.0, 2.0):
+        meter.add(seconds=value, loss=torch.tensor(10 * value))
+    meter.add(seconds=4.0)
+    assert meter.means() == {"seconds": 3.0, "loss": 15.0}
+    assert Meter().means() == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of GNU libc")
+def test_freed_memory_is_used_again():
+    done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100  # pages; 16384 where the system hands the memory out anew
