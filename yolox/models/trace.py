@@ -152,8 +152,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         name = func._overloadpacket.__name__
         if "batch_norm" in name:  # PyTorch takes two thirds of a trace to find this out
-            out = tuple(torch.empty_like(args[0]) for _ in func._schema.returns)
-            out = out if len(out) > 1 else out[0]
+            same = [torch.empty_like(args[0]) for _ in func._schema.returns]
+            out: Any = tuple(same) if len(same) > 1 else same[0]
         else:
             out = func(*args, **(kwargs or {}))
         self._alive.append(out)

@@ -1,0 +1,117 @@
+"""One training step, this toolkit against official YOLOX, in turns, on the same made-up objects.
+
+    pip install --no-deps --target /tmp/official pixeltable-yolox
+    python benchmarks/official_step.py --data COCO128 --official /tmp/official
+
+Forward, loss, backward, optimiser and average, as each trainer does them, without its input
+pipeline; 2 threads. Official YOLOX is a maintained copy of its code under the same package name.
+Ours is the step of `yolox train` itself; COCO128 (any COCO folder with train2017 and val2017) only
+sets it up.
+"""
+
+import argparse
+from collections.abc import Callable
+from itertools import repeat
+from pathlib import Path
+
+from turns import child_turns, median_turns
+
+CASES = (("nano", 416, 8, 20), ("nano", 416, 8, 60), ("s", 320, 4, 20))
+
+
+def objects(size: int, batch: int, count: int):
+    """Images [B, 3, H, W] uint8 and targets [B, 120, 5] class, cx, cy, w, h."""
+    import torch
+
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
+    targets = torch.zeros(batch, 120, 5)
+    real = targets[:, :count]
+    real[..., 0] = torch.randint(0, 80, real.shape[:2])
+    real[..., 1:3] = torch.rand(*real.shape[:2], 2) * size
+    real[..., 3:] = 20 + torch.rand(*real.shape[:2], 2) * size / 4
+    return images, targets
+
+
+def official(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
+    """A function that makes one step, as official YOLOX's trainer does."""
+    import torch
+    from yolox.utils import ModelEMA
+
+    from yolox import config
+
+    exp = getattr(config, f"Yolox{name.title()}")()
+    exp.warmup_epochs = 0
+    model = exp.get_model().train()
+    optimizer, ema = exp.get_optimizer(batch), ModelEMA(model, 0.9998)
+    images, targets = objects(size, batch, count)
+
+    def step() -> None:
+        losses = model(images.to(torch.float32), targets)
+        optimizer.zero_grad()
+        losses["total_loss"].backward()
+        optimizer.step()
+        ema.update(model)
+
+    return step
+
+
+def ours(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
+    """The same of this toolkit."""
+    import tempfile
+
+    from yolox.data.batch import Batch
+    from yolox.engine.allocator import keep_freed_memory
+    from yolox.engine.setup import prepare
+    from yolox.engine.state import RunOptions
+    from yolox.engine.step import train_step, training_mode
+    from yolox.exp import get_exp
+
+    keep_freed_memory()
+    exp = get_exp(exp_name=f"yolox-{name}")
+    exp.data_dir, exp.output_dir = data, tempfile.mkdtemp()
+    exp.input_size, exp.random_size = (size, size), (size // 32, size // 32)
+    exp.warmup_epochs = 0
+    run = prepare(exp, RunOptions(batch_size=batch))
+    training_mode(run)
+    images, targets = objects(size, batch, count)
+    batches = repeat(Batch(images, targets, targets[:, 0, 0].long()))
+
+    def step() -> None:
+        train_step(run, batches)
+        run.unchecked.clear()
+
+    return step
+
+
+KINDS = {"official": official, "ours": ours}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="a COCO folder")
+    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--child", nargs=6)
+    args = parser.parse_args()
+    if args.child:
+        kind, data, name, *numbers = args.child
+        child_turns(KINDS[kind](data, name, *map(int, numbers)), seconds=0.0)
+        return
+    kinds = {"official": args.official, "ours": None}
+    if args.official is None:
+        del kinds["official"]
+    print("| model, batch, objects | official, ms | ours | ratio |\n|---|---|---|---|")
+    for name, size, batch, count in CASES:
+        words = [str(args.data), name, str(size), str(batch), str(count)]
+        found = median_turns(__file__, kinds, words, args.rounds)
+        other = found.get("official", float("nan"))
+        print(
+            f"| {name}@{size}, {batch}, {count} | {other:.0f} | {found['ours']:.0f} "
+            f"| {found['ours'] / other:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
