@@ -71,10 +71,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One table of what takes time, beside official YOLOX: make bench DATA=COCO128 OFFICIAL=FOLDER, about
+# 20 minutes on two idle cores (benchmarks/README.md says what the two are).
 bench: $(READY)
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/coco_engines.py
-	$(BIN)/python benchmarks/official_yolox.py
+	$(BIN)/python benchmarks --data $(DATA) $(if $(OFFICIAL),--official $(OFFICIAL))
 
 clean:
 	rm -rf $(VENV) YOLOX_outputs *.egg-info build dist

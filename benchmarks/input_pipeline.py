@@ -10,9 +10,10 @@ output's size. Official YOLOX is a maintained copy of its code under the same pa
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from table import Row, show
 from turns import child_turns, median_turns
 
 JSON_FILE, NAME = "instances_train2017.json", "train2017"
@@ -114,6 +115,24 @@ def limit(data: str, size: int, cached: bool) -> Callable[[], object]:
 
 
 KINDS = {"official": official, "ours": ours, "limit": limit}
+GOAL = 3.0
+
+
+def rows(data: str, packages: Path | None, rounds: int = 15) -> Iterator[Row]:
+    """Samples per second. packages: the folder of official YOLOX."""
+    kinds = {"ours": None, "limit": None, **({"official": packages} if packages else {})}
+    for size, where in CASES:
+        found = median_turns(__file__, kinds, [data, str(size), where], rounds)
+        rates = {kind: 1000 / spent for kind, spent in found.items()}
+        yield Row(
+            f"training samples of {size} pixels, {where}",
+            "samples/s",
+            rates["ours"],
+            rates.get("official"),
+            GOAL if packages else None,
+            rates["limit"],
+            more=True,
+        )
 
 
 def main() -> None:
@@ -130,21 +149,7 @@ def main() -> None:
         kind, data, size, where = args.child
         child_turns(KINDS[kind](data, int(size), where == "ram"), seconds=1.0)
         return
-    print(
-        "| size, images from | official, images/s | ours | ratio | limit |\n|---|---|---|---|---|"
-    )
-    for size, where in CASES:
-        kinds = {"official": args.official, "ours": None, "limit": None}
-        if args.official is None:
-            del kinds["official"]
-        found = median_turns(__file__, kinds, [args.data, str(size), where], args.rounds)
-        rates = {kind: 1000 / spent for kind, spent in found.items()}
-        other = rates.get("official", float("nan"))
-        print(
-            f"| {size}, {where} | {other:.0f} | {rates['ours']:.0f} | {rates['ours'] / other:.2f} "
-            f"| {rates['limit']:.0f} |",
-            flush=True,
-        )
+    show(rows(args.data, args.official, args.rounds))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ sets it up.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
 
+from table import Row, show
 from turns import child_turns, median_turns
 
-CASES = (("nano", 416, 8, 20), ("nano", 416, 8, 60), ("s", 320, 4, 20))
+CASES = (("nano", 416, 8, 20, 0.6), ("nano", 416, 8, 60, 0.5), ("s", 320, 4, 20, 0.7))
 
 
 def objects(size: int, batch: int, count: int):
@@ -57,9 +58,10 @@ def official(data: str, name: str, size: int, batch: int, count: int) -> Callabl
 
 
 def ours(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
-    """The same of this toolkit."""
+    """The same of this toolkit; of several processes, each has its share of the batch."""
     import tempfile
 
+    from yolox import dist
     from yolox.data.batch import Batch
     from yolox.engine.allocator import keep_freed_memory
     from yolox.engine.setup import prepare
@@ -74,7 +76,7 @@ def ours(data: str, name: str, size: int, batch: int, count: int) -> Callable[[]
     exp.warmup_epochs = 0
     run = prepare(exp, RunOptions(batch_size=batch))
     training_mode(run)
-    images, targets = objects(size, batch, count)
+    images, targets = objects(size, batch // dist.world_size(), count)
     batches = repeat(Batch(images, targets, targets[:, 0, 0].long()))
 
     def step() -> None:
@@ -85,6 +87,21 @@ def ours(data: str, name: str, size: int, batch: int, count: int) -> Callable[[]
 
 
 KINDS = {"official": official, "ours": ours}
+
+
+def rows(data: str, packages: Path | None, rounds: int = 9) -> Iterator[Row]:
+    """Milliseconds of a step. packages: the folder of official YOLOX."""
+    kinds = {"ours": None, **({"official": packages} if packages else {})}
+    for name, size, batch, count, goal in CASES:
+        words = [data, name, str(size), str(batch), str(count)]
+        found = median_turns(__file__, kinds, words, rounds)
+        yield Row(
+            f"training step, {name}@{size}, batch {batch}, {count} objects",
+            "ms",
+            found["ours"],
+            found.get("official"),
+            goal if packages else None,
+        )
 
 
 def main() -> None:
@@ -98,19 +115,7 @@ def main() -> None:
         kind, data, name, *numbers = args.child
         child_turns(KINDS[kind](data, name, *map(int, numbers)), seconds=0.0)
         return
-    kinds = {"official": args.official, "ours": None}
-    if args.official is None:
-        del kinds["official"]
-    print("| model, batch, objects | official, ms | ours | ratio |\n|---|---|---|---|")
-    for name, size, batch, count in CASES:
-        words = [str(args.data), name, str(size), str(batch), str(count)]
-        found = median_turns(__file__, kinds, words, args.rounds)
-        other = found.get("official", float("nan"))
-        print(
-            f"| {name}@{size}, {batch}, {count} | {other:.0f} | {found['ours']:.0f} "
-            f"| {found['ours'] / other:.2f} |",
-            flush=True,
-        )
+    show(rows(args.data, args.official, args.rounds))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import torch
 
 from yolox.families.yolox import YoloxLoss
 from yolox.families.yolox.head import Predictions
-from yolox.ops.boxes import giou_cxcywh, iou_cxcywh
+from yolox.ops.boxes import giou_cxcywh, iou_cxcywh, iou_matrix
 
 SIZES = ((4, 4), (2, 2), (1, 1))
 POINTS = 21
@@ -95,3 +95,10 @@ def test_targets_of_another_precision_change_nothing():
         found = criterion(predictions, _targets(BOX, dtype=dtype))
         assert found["total_loss"].dtype == torch.float32
         assert float(found["total_loss"].detach()) == float(wanted["total_loss"].detach())
+
+
+def test_a_matrix_of_overlaps_has_the_numbers_of_single_ones():
+    torch.manual_seed(0)
+    first, second = torch.rand(7, 4) * 50 + 1, torch.rand(9, 4) * 50 + 1
+    second[:3] = first[:3]
+    assert torch.equal(iou_matrix(first, second), iou_cxcywh(first[:, None], second[None]))

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -157,10 +159,13 @@ def class_ap(
     """
     longest = max(len(matches.image), len(matches.hits.curve), matches.images, 1)
     rows = max(BLOCK // longest, 1)
-    blocks = [
-        _block_ap(matches, weights[start : start + rows].astype(float), points or COCO_POINTS)
-        for start in range(0, len(weights), rows)
-    ]
+
+    def block(start: int) -> FloatArray:
+        part = weights[start : start + rows].astype(float)
+        return _block_ap(matches, part, points or COCO_POINTS)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy's loops let other threads run
+        blocks = list(pool.map(block, range(0, len(weights), rows)))
     return np.concatenate(blocks) if blocks else np.zeros((0, len(matches.names)))
 
 

@@ -32,6 +32,23 @@ def iou_cxcywh(first: Tensor, second: Tensor) -> Tensor:
     return overlap / (union + 1e-16)
 
 
+def iou_matrix(first_cxcywh: Tensor, second_cxcywh: Tensor) -> Tensor:
+    """IoU of each of [N, 4] boxes with each of [M, 4]: [N, M], the same numbers as `iou_cxcywh`.
+
+    Each side is worked out in an array of its own, which is several times as fast on the CPU.
+    """
+    first, second = cxcywh_to_xyxy(first_cxcywh), cxcywh_to_xyxy(second_cxcywh)
+    sides = []
+    for axis in (0, 1):
+        low = torch.maximum(first[:, axis, None], second[:, axis])
+        high = torch.minimum(first[:, axis + 2, None], second[:, axis + 2])
+        sides.append(high.sub_(low).clamp_(min=0))
+    overlap = sides[0].mul_(sides[1])
+    area, other = (boxes[:, 2] * boxes[:, 3] for boxes in (first_cxcywh, second_cxcywh))
+    union = (area[:, None] + other).sub_(overlap)
+    return overlap.div_(union.add_(1e-16))
+
+
 def giou_cxcywh(first: Tensor, second: Tensor) -> Tensor:
     """Generalised IoU (Rezatofighi 2019) of boxes [..., 4] that broadcast; [...] in -1..1."""
     overlap, union = _intersection_and_union(first, second)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolox.ops.boxes import iou_cxcywh
+from yolox.ops.boxes import iou_matrix
 
 CENTER_RADIUS = 1.5  # in strides; YOLOX 0.3.0
 TOP_CANDIDATES = 10  # IoUs summed to find each object's number of points
@@ -50,21 +50,22 @@ def assign(
         return Assignment(none, none, torch.zeros(0, device=device, dtype=targets.dtype))
     near = _near_centre(targets, points, strides)
     candidates = near.any(dim=0).nonzero().squeeze(1)
-    near = near[:, candidates]
-    ious = iou_cxcywh(targets[:, None, 1:5], predictions.boxes_cxcywh[None, candidates])
+    near = near.index_select(1, candidates)
+    ious = iou_matrix(targets[:, 1:5], predictions.boxes_cxcywh[candidates])
     cost = _class_cost(
         predictions.obj[candidates], predictions.cls[candidates], targets[:, 0].long()
     )
-    cost = cost - IOU_WEIGHT * (ious + 1e-8).log() + OUTSIDE_COST * ~near
+    cost.sub_((ious + 1e-8).log_().mul_(IOU_WEIGHT)).add_(near.logical_not_(), alpha=OUTSIDE_COST)
     chosen, owner = _match(cost, ious)
     return Assignment(candidates[chosen], owner[chosen], ious[owner[chosen], chosen])
 
 
 def _near_centre(targets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """[G, A]: whether the point's cell centre lies within CENTER_RADIUS strides of the object's."""
-    centres = (points + 0.5) * strides
-    distance = (targets[:, None, 1:3] - centres[None]).abs().amax(dim=-1)
-    return distance < CENTER_RADIUS * strides[:, 0]
+    radius = CENTER_RADIUS * strides[:, 0]
+    x, y = ((points + 0.5) * strides).unbind(dim=1)
+    beside = targets[:, 1:2].sub(x).abs_() < radius
+    return beside.logical_and_(targets[:, 2:3].sub(y).abs_() < radius)
 
 
 def _class_cost(obj: Tensor, cls: Tensor, labels: Tensor) -> Tensor:
@@ -76,8 +77,8 @@ def _class_cost(obj: Tensor, cls: Tensor, labels: Tensor) -> Tensor:
     probability = (cls.sigmoid() * obj.sigmoid()).sqrt()
     absent = -torch.log1p(-probability).clamp(min=LOG_FLOOR)
     present = -probability.log().clamp(min=LOG_FLOOR)
-    swap = (present - absent)[:, labels]
-    return (absent.sum(dim=1, keepdim=True) + swap).transpose(0, 1)
+    swap = (present - absent).t().contiguous().index_select(0, labels)
+    return swap.add_(absent.sum(dim=1))
 
 
 def _match(cost: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
