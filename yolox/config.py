@@ -138,6 +138,8 @@ class TrainSpec:
         before they are pruned (network slimming, Liu 2017).
     fake_int8: the model computes with 8 bits while it is trained (`yolox.models.fake_int8`), for a
         fine-tune before it is exported as INT8.
+    compiled: the network's forward and backward pass are compiled by `torch.compile`, which takes
+        minutes before the first steps. It knows no comparison of features and no 8 bits.
     teacher: checkpoint whose outputs and features are learnt from; label_weight,
         distill_outputs and distill_features are the weights of the three in the loss.
         distill_layers: 'neck' or 'all', whose features (`yolox.losses.distillation`).
@@ -174,6 +176,7 @@ class TrainSpec:
     freeze_bn: bool = False
     balance_filters: bool = False
     fake_int8: bool = False
+    compiled: bool = False
     seed: int = 0
     milestones: tuple[int, ...] = ()
     bn_l1: float = 0.0
@@ -215,6 +218,10 @@ class TrainSpec:
             self.label_weight > 0 or self.teacher is not None,
             "label_weight 0 leaves nothing to learn from without a teacher",
         )
+        taps = ("distill_features", "fake_int8")  # look into layers while the model computes
+        for key in taps if self.compiled else ():
+            value = getattr(self, key)
+            require(not value, f"compiled true and {key} {value} exclude each other")
         require(0 <= self.momentum < 1, f"momentum {self.momentum} is not between 0 and 1")
         require(0 < self.ema_decay < 1, f"ema_decay {self.ema_decay} is not between 0 and 1")
         one_of("scheduler", self.scheduler, SCHEDULERS)

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.pipeline.runs import run_training
 from yolox import dist
+from yolox.config import TrainSpec
 from yolox.data.cache import ResizedImages
 from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint, step
@@ -379,3 +380,17 @@ def test_a_loss_that_is_not_finite_is_found_at_the_next_report(tiny_exp, tmp_pat
     folder = tmp_path / "out" / "tiny"
     assert [path.name for path in folder.glob("nonfinite*")] == ["nonfinite_step_1_rank_0.json"]
     assert not list(folder.glob("*.pth"))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(tiny_exp):
+    sizes = {"max_epoch": 1, "random_size": (2, 2), "warmup_epochs": 0}
+    plain, _ = run_training(tiny_exp, **sizes)
+    compiled, _ = run_training(tiny_exp, name="compiled", compiled=True, **sizes)
+    assert compiled == pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.parametrize(("key", "value"), [("fake_int8", True), ("distill_features", 1.0)])
+def test_what_looks_into_layers_is_not_compiled(key, value):
+    with pytest.raises(ValueError, match=f"compiled true and {key} {value} exclude each other"):
+        TrainSpec(compiled=True, **{key: value})

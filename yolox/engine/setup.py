@@ -66,6 +66,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     criterion = exp.get_criterion()
     criterion.mean_over_processes = dist.mean_over_processes
     scaled = options.precision == "fp16" and device.type == "cuda"
+    parallel = _parallel(model, device)
     run = Run(
         exp=exp,
         options=options,
@@ -76,7 +77,8 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         eval_dataset=eval_dataset,
         select_dataset=select_dataset,
         model=model,
-        parallel=_parallel(model, device),
+        parallel=parallel,
+        forward=torch.compile(parallel) if spec.compiled else parallel,
         criterion=criterion,
         optimizer=make_optimizer(model, spec),
         scaler=torch.amp.GradScaler(device.type, enabled=scaled),

@@ -1,5 +1,6 @@
 """Everything that lives through a training run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,6 +111,7 @@ class Run:
     select_dataset: DetectionDataset | None
     model: Detector
     parallel: nn.Module
+    forward: Callable[[Tensor], Any]  # `parallel`, or what a compiler makes of it
     criterion: Criterion
     optimizer: Optimizer
     scaler: torch.amp.GradScaler

@@ -124,7 +124,7 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
     rounding = run.rounding.active() if run.rounding is not None else nullcontext()
     with exchange:
         with rounding, torch.autocast(device.type, half, enabled=precision != "fp32"):
-            predictions = run.parallel(images)
+            predictions = run.forward(images)
             taught = run.distillation(images, predictions) if run.distillation else None
         losses = _all_losses(run, predictions, targets, taught)
         run.scaler.scale(losses["total_loss"] / run.spec.accumulate).backward()  # type: ignore[no-untyped-call]

@@ -20,10 +20,11 @@ from yolox.families import family_of
 from yolox.families.yolox import YoloxSpec
 from yolox.values import check_value, shown
 
-# Where results go, which other model is read, and whether images outside the data folder are, is
-# for the command line to say.
+# Where results go, which other model is read, whether images outside the data folder are, and how
+# the machine computes, is for the command line to say.
 NOT_TAKEN = (
     "allow_outside",
+    "compiled",
     "exp_name",
     "output_dir",
     "teacher",
