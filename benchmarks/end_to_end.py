@@ -8,7 +8,6 @@ each one's `demo`. "ONNX Runtime" runs the file that `yolox export` writes. NMS:
 0.001 on made-up outputs of 8,400 points and 80 classes.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from itertools import cycle
 from pathlib import Path
 
 from table import Row, show
-from turns import child_turns, median_turns
+from turns import child_turns, median_turns, parser_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = (("nano", 416), ("m", 640))
@@ -149,11 +148,8 @@ def child(kind: str, words: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="a COCO folder")
-    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
+    parser = parser_of(__doc__, 6)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--child", nargs=6)
     args = parser.parse_args()
     if args.child:
         child(args.child[0], args.child[1:])

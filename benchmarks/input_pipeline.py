@@ -9,12 +9,11 @@ decoding the images that a sample shows, once, at the size it shows them, and on
 output's size. Official YOLOX is a maintained copy of its code under the same package name.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from table import Row, show
-from turns import child_turns, median_turns
+from turns import child_turns, median_turns, parser_of
 
 JSON_FILE, NAME = "instances_train2017.json", "train2017"
 CASES = ((640, "disk"), (640, "ram"), (416, "disk"), (416, "ram"))
@@ -136,11 +135,8 @@ def rows(data: str, packages: Path | None, rounds: int = 15) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="a COCO folder with train2017")
-    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
+    parser = parser_of(__doc__, 4)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--child", nargs=4)
     args = parser.parse_args()
     if args.child:
         import cv2

@@ -9,13 +9,12 @@ Ours is the step of `yolox train` itself; COCO128 (any COCO folder with train201
 sets it up.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
 
 from table import Row, show
-from turns import child_turns, median_turns
+from turns import child_turns, median_turns, parser_of
 
 CASES = (("nano", 416, 8, 20, 0.6), ("nano", 416, 8, 60, 0.5), ("s", 320, 4, 20, 0.7))
 
@@ -105,11 +104,8 @@ def rows(data: str, packages: Path | None, rounds: int = 9) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="a COCO folder")
-    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
+    parser = parser_of(__doc__, 6)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--child", nargs=6)
     args = parser.parse_args()
     if args.child:
         kind, data, name, *numbers = args.child

@@ -6,7 +6,6 @@
 The annotation file is made up: as many images as COCO's train2017 and boxes with polygons, 460 MB.
 """
 
-import argparse
 import json
 import os
 import random
@@ -21,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from table import Row, show
+from turns import parser_of
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 118_287
@@ -138,10 +138,7 @@ def rows(data: str, packages: Path | None) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="a COCO folder")
-    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
-    parser.add_argument("--child", nargs=2)
+    parser = parser_of(__doc__, 2)
     args = parser.parse_args()
     if args.child:
         read_annotations(*args.child)

@@ -4,6 +4,7 @@ A benchmark is a script that calls `child_turns` where it was started with `--ch
 and `median_turns` otherwise.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -15,6 +16,15 @@ from pathlib import Path
 
 TURN_SECONDS = 0.3
 WARM_UP = 3
+
+
+def parser_of(doc: str, child_words: int | str) -> argparse.ArgumentParser:
+    """Options of a benchmark against official YOLOX. child_words: how many follow `--child`."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--data", help="a COCO folder with train2017 and val2017")
+    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
+    parser.add_argument("--child", nargs=child_words)
+    return parser
 
 
 def child_turns(work: Callable[[], object], seconds: float = TURN_SECONDS) -> None:

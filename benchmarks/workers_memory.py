@@ -7,7 +7,6 @@ YOLOX-nano at 416, batch 8: the peak over 12 steps of the proportional set size 
 (shared pages once, /proc/PID/smaps_rollup), read every 50 ms. Linux only.
 """
 
-import argparse
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from table import Row, show
+from turns import parser_of
 
 GOAL = 0.8
 STEPS, WORKERS, BATCH, SIZE = 12, 4, 8, 416
@@ -140,13 +140,10 @@ def rows(data: str, packages: Path | None) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="a COCO folder")
-    parser.add_argument("--official", type=Path, help="folder with official YOLOX")
-    parser.add_argument("--child", choices=KINDS)
+    parser = parser_of(__doc__, 1)
     args = parser.parse_args()
     if args.child:
-        KINDS[args.child](args.data)
+        KINDS[args.child[0]](args.data)
         return
     show(rows(args.data, args.official))
 
