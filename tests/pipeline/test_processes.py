@@ -28,9 +28,10 @@ GRADIENTS = """
     from yolox import dist
     from yolox.engine.launch import joined
     from yolox.data.cache import ResizedImages
+    from yolox.engine.batches import batches_of
     from yolox.engine.setup import prepare
     from yolox.engine.state import RunOptions
-    from yolox.engine.step import batches_of, forward_backward, training_mode
+    from yolox.engine.step import forward_backward, training_mode
     from yolox.exp import get_exp
     exp = get_exp(exp_file=sys.argv[1])
     exp.freeze_bn, exp.max_epoch = True, 9

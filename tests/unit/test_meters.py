@@ -8,16 +8,18 @@ import torch
 
 from yolox.engine.meters import Meter
 
+SKIPPED = 77
 AGAIN = """
 import resource
 import numpy as np
 from yolox.engine.allocator import keep_freed_memory
-assert keep_freed_memory()
+if not keep_freed_memory():
+    raise SystemExit(SKIPPED)
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(2**23)  # 64 MiB, freed at once
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
+""".replace("SKIPPED", str(SKIPPED))
 
 
 def test_means_of_numbers_and_of_scalars_on_a_device():
@@ -31,5 +33,7 @@ def test_means_of_numbers_and_of_scalars_on_a_device():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of GNU libc")
 def test_freed_memory_is_used_again():
-    done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True)
+    if done.returncode == SKIPPED:
+        pytest.skip("not GNU libc")
     assert int(done.stdout) < 100  # pages; 16384 where the system hands the memory out anew

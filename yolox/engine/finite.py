@@ -4,6 +4,7 @@ Losses are looked at when the run reports or saves, not after each step: reading
 wait for the device, which then has nothing to do while the host prepares the next step.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -22,17 +23,18 @@ class DivergedError(YoloxError):
 def check_losses(run: Run) -> None:
     """Raises DivergedError where a loss since the last call was NaN or infinite, in every process.
 
-    The process that had it writes down the names of the batch's images before. Collective; waits
-    for the device.
+    The processes that had it first write down the names of their batch's images before: what is not
+    finite in one of them spreads to all. Collective; waits for the device.
     """
     bad = first_bad_loss(run.unchecked)
     run.unchecked.clear()
-    if not dist.any_process(bad is not None):
+    first = -dist.largest(-math.inf if bad is None else -bad.step)
+    if first == math.inf:
         return
-    if bad is None:
-        raise DivergedError(f"loss is not finite in another process, before step {run.step}")
+    if bad is None or bad.step > first:
+        raise DivergedError(f"loss is not finite at step {first:.0f} in another process")
     loss = float(bad.loss)
-    files = [str(run.dataset.images[index].path) for index in bad.indices.tolist()]
+    files = [str(run.dataset.images[index].path) for index in bad.images]
     record = run.folder / f"nonfinite_step_{bad.step}_rank_{dist.rank()}.json"
     write_json(record, {"step": bad.step, "loss": str(loss), "files": files}, indent=2)
     raise DivergedError(

@@ -22,7 +22,8 @@ class Meter:
         """The mean of each series. Waits once for a device."""
         flat = [value for values in self._values.values() for value in values]
         scalars = [value for value in flat if isinstance(value, Tensor)]
-        read = iter(torch.stack(scalars).tolist() if scalars else ())
+        alike = [value.to(scalars[0]) for value in scalars]  # a criterion may log from the host
+        read = iter(torch.stack(alike).tolist() if alike else ())
         found = {}
         for key, values in self._values.items():
             numbers = [next(read) if isinstance(value, Tensor) else value for value in values]

@@ -9,7 +9,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from yolox.config import TrainSpec
 
 ADAM_BETA2 = 0.999  # Kingma 2015
-FUSED = ("cpu", "cuda")  # where PyTorch has one kernel for a whole step; the scaler then waits less
 ADAPTIVE: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW}
 
 
@@ -47,14 +46,11 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
     The learning rate is set before every step by the schedule.
     """
     norms, weights, biases = parameter_groups(model)
-    fused = next(model.parameters()).device.type in FUSED
     groups: list[dict[str, Any]] = [
         {"params": norms, "weight_decay": 0.0},
         {"params": weights, "weight_decay": spec.weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
     if spec.optimizer in ADAPTIVE:
-        betas = (spec.momentum, ADAM_BETA2)
-        return ADAPTIVE[spec.optimizer](groups, lr=0.0, betas=betas, fused=fused)
-    nesterov = spec.momentum > 0
-    return SGD(groups, lr=0.0, momentum=spec.momentum, nesterov=nesterov, fused=fused)
+        return ADAPTIVE[spec.optimizer](groups, lr=0.0, betas=(spec.momentum, ADAM_BETA2))
+    return SGD(groups, lr=0.0, momentum=spec.momentum, nesterov=spec.momentum > 0)

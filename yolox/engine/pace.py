@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from yolox.data.cache import ResizedImages
+from yolox.engine.allocator import keep_freed_memory
 from yolox.engine.batches import batches_of
 from yolox.engine.finite import check_losses
 from yolox.engine.setup import prepare
@@ -30,6 +31,8 @@ def measured_pace(exp: Any, options: RunOptions) -> Pace:
 
     exp: left as it is. Raises what `prepare` and `train_step` raise, and DivergedError.
     """
+    if options.device.type == "cpu":
+        keep_freed_memory()  # as the training does
     tried = copy.deepcopy(exp)
     folder = TemporaryFolder()
     tried.output_dir = str(folder.path)

@@ -224,6 +224,7 @@ def _take_up_state(run: Run, state: dict[str, Any]) -> None:
     run.best_ap = float(state["best_ap"])
     run.evaluations_without_gain = int(state["evaluations_without_gain"])
     run.skipped_steps = int(state.get("skipped_steps", 0))
+    run.loss_scale = None
     run.lr_scale = float(state.get("lr_scale", 1.0))
     run.taken_back = int(state.get("taken_back", 0))
     run.run_id = str(state.get("run_id", run.run_id))

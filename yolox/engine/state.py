@@ -79,11 +79,11 @@ class RunOptions:
 class Unchecked:
     """A loss on its device of which nobody knows yet whether it is finite.
 
-    step: from 0. indices: [B] of the batch's images in the data set. loss: a scalar.
+    step: from 0. images: indices of the batch's images in the data set. loss: a scalar.
     """
 
     step: int
-    indices: Tensor
+    images: tuple[int, ...]
     loss: Tensor
 
 
@@ -94,8 +94,8 @@ class Run:
     select_dataset: images of which the best epoch is chosen, where they are not those of
         `eval_dataset`. file_hashes: of the annotation files, by path.
     lr_scale, taken_back: what the guard (`yolox.engine.guard`) has made of the learning rate, and
-        how often. skipped_steps: in a row, for what overflowed in fp16. unchecked: losses that
-        `yolox.engine.finite` has not looked at.
+        how often. skipped_steps: in a row, for what overflowed in fp16. loss_scale: the scaler's,
+        where it was read. unchecked: losses that `yolox.engine.finite` has not looked at.
     saved_step: when this process saved last. latest_is_ours: `latest_ckpt.pth` is whole and of
         this run. run_id: the same after every --resume. job: the same in every try of a torchrun
         job. awaits_evaluation: the evaluation after the last step is not done.
@@ -129,6 +129,7 @@ class Run:
     curr_ap: float = 0.0
     evaluations_without_gain: int = 0
     skipped_steps: int = 0
+    loss_scale: float | None = None
     unchecked: list[Unchecked] = field(default_factory=list)
     lr_scale: float = 1.0
     taken_back: int = 0

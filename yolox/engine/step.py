@@ -26,9 +26,9 @@ OVERFLOWED = "step {} is skipped, its {} overflowed ({} in a row): the scale is 
 def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], float]:
     """One optimiser step over all rounds; its losses and the seconds waited for data.
 
-    The losses stay on the device and nothing waits for it but the scaler: `check_losses` finds
-    later whether they were finite. A step that overflows in fp16 changes nothing but the scaler and
-    has no losses. Raises DivergedError where too many do so in a row.
+    The losses stay on the device, unread: `check_losses` finds later whether they were finite. A
+    step whose gradients overflow in fp16 changes nothing but the scaler and has no losses. Raises
+    DivergedError where too many do so in a row.
     """
     peak = run.spec.basic_lr_per_img * run.options.batch_size
     rate = learning_rate(run.step, run.steps_per_epoch, peak, run.spec) * run.lr_scale
@@ -43,7 +43,8 @@ def train_step(run: Run, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], f
         waited += time.perf_counter() - start
         torch.manual_seed(draw_seed(run.spec.seed, run.step * run.spec.accumulate + number))
         losses = forward_backward(run, batch, last=number == run.spec.accumulate - 1)
-        run.unchecked.append(Unchecked(run.step, batch.indices, losses["total_loss"].detach()))
+        images = tuple(batch.indices.tolist())
+        run.unchecked.append(Unchecked(run.step, images, losses["total_loss"].detach()))
         for key, loss in losses.items():
             share = loss.detach() / run.spec.accumulate
             totals[key] = totals[key] + share if key in totals else share
@@ -73,13 +74,14 @@ def _optimise(run: Run) -> bool:
     The scaler leaves a step out whose gradients overflowed, and halves its scale. Raises
     DivergedError where it did too often in a row.
     """
-    scale = run.scaler.get_scale()
+    before = run.scaler.get_scale() if run.loss_scale is None else run.loss_scale
     if run.spec.clip_grad_norm:
         run.scaler.unscale_(run.optimizer)
         nn.utils.clip_grad_norm_(run.model.parameters(), run.spec.clip_grad_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
-    if run.scaler.get_scale() >= scale:
+    run.loss_scale = run.scaler.get_scale()
+    if run.loss_scale >= before:
         run.skipped_steps = 0
         return True
     run.skipped_steps += 1
@@ -91,7 +93,7 @@ def _optimise(run: Run) -> bool:
     own = [entry for entry in run.unchecked if entry.step == run.step]
     what = "loss" if dist.any_process(first_bad_loss(own) is not None) else "gradients"
     del run.unchecked[-len(own) :]
-    logger.warning(OVERFLOWED, run.step, what, run.skipped_steps, run.scaler.get_scale())
+    logger.warning(OVERFLOWED, run.step, what, run.skipped_steps, run.loss_scale)
     return False
 
 

@@ -66,7 +66,8 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
     being finite (after saving the names of the batch's files); UsageError where another run has
     the folder.
     """
-    keep_freed_memory()
+    if options.device.type == "cpu":
+        keep_freed_memory()
     cv2.setNumThreads(0)  # threads of OpenCV do not survive the fork into loader processes
     folder = Path(exp.output_dir) / exp.exp_name
     with stop_signals() as stop, ExitStack() as stack:

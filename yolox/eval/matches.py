@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 RECALLS = np.linspace(0, 1, 101)  # COCO's points, as its evaluator computes them
 THRESHOLDS = 10  # IoU 0.50, 0.55, ... 0.95
 MOST_DETECTIONS = 100  # per image and class, as in COCO's AP
+MOST_THREADS = 8  # each holds some arrays as long as all detections
 BLOCK = 200_000  # numbers per array and block of weight vectors: they stay in the cache
 
 
@@ -164,7 +165,8 @@ def class_ap(
         part = weights[start : start + rows].astype(float)
         return _block_ap(matches, part, points or COCO_POINTS)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy's loops let other threads run
+    # NumPy's loops let other threads run.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
         blocks = list(pool.map(block, range(0, len(weights), rows)))
     return np.concatenate(blocks) if blocks else np.zeros((0, len(matches.names)))
 

@@ -13,7 +13,7 @@ LEAKY_SLOPE = 0.1  # YOLOv3
 
 
 class SiLU(nn.SiLU):
-    """In place where no gradient is wanted: for one, PyTorch would copy the input first."""
+    """In place without gradients alone: with them, PyTorch would copy the input to keep it."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
         """Any shape."""
@@ -21,7 +21,7 @@ class SiLU(nn.SiLU):
 
 
 class Hardswish(nn.Hardswish):
-    """In place where no gradient is wanted, as `SiLU`."""
+    """In place without gradients alone, as `SiLU`."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
         """Any shape."""

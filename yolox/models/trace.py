@@ -95,6 +95,13 @@ class _Known:
     maker: str | None = None
 
 
+def _require_channels(features: Tensor, values: Sequence[Any]) -> None:
+    """Raises RuntimeError, as PyTorch does, where a batch norm has not a value per channel."""
+    for value in values:
+        if isinstance(value, Tensor) and value.shape != (features.shape[1],):
+            raise RuntimeError(f"a batch norm of {len(value)} channels reads {features.shape[1]}")
+
+
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module):
         super().__init__()  # type: ignore[no-untyped-call]
@@ -152,6 +159,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         name = func._overloadpacket.__name__
         if "batch_norm" in name:  # PyTorch takes two thirds of a trace to find this out
+            _require_channels(args[0], args[1:5])
             same = [torch.empty_like(args[0]) for _ in func._schema.returns]
             out: Any = tuple(same) if len(same) > 1 else same[0]
         else:

@@ -35,7 +35,7 @@ def iou_cxcywh(first: Tensor, second: Tensor) -> Tensor:
 def iou_matrix(first_cxcywh: Tensor, second_cxcywh: Tensor) -> Tensor:
     """IoU of each of [N, 4] boxes with each of [M, 4]: [N, M], the same numbers as `iou_cxcywh`.
 
-    Each side is worked out in an array of its own, which is several times as fast on the CPU.
+    Without gradients: each side is worked out in an array of its own, in place, which is faster.
     """
     first, second = cxcywh_to_xyxy(first_cxcywh), cxcywh_to_xyxy(second_cxcywh)
     sides = []

@@ -80,7 +80,7 @@ class EfficientDetLoss:
             found.append(box[image, matches.anchor])
             goals.append(encode(boxes[matches.object], outlines[matches.anchor]))
         positives = sum(len(part) for part in goals)
-        count = self.mean_over_processes(box.new_tensor([float(positives)]))[0] + 1.0
+        count = self.mean_over_processes(box.new_full((), float(positives))) + 1.0
         box_loss = box.sum() * 0.0
         if goals:
             goal = torch.cat(goals)

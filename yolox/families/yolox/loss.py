@@ -51,7 +51,7 @@ class YoloxLoss:
         points, steps = grid_points(predictions.sizes, self.strides, box.device, box.dtype)
         decoded = decode_boxes(box, points, steps)
         fg, objects = _foreground(decoded, obj, cls, targets, points, steps)
-        count = torch.tensor(float(len(fg.point)), device=box.device, dtype=box.dtype)
+        count = box.new_full((), float(len(fg.point)))
         norm = self.mean_over_processes(count).clamp(min=1.0)
 
         iou_loss = self.iou_weight * self._box_loss(decoded[fg.image, fg.point], fg) / norm
