@@ -60,6 +60,22 @@ def test_an_overflow_changes_nothing_but_the_scale(tiny_exp, overflow, what, mon
     assert all(bool(torch.isfinite(value).all()) for value in content["model"].values())
 
 
+def test_an_overflow_at_the_first_step_leaves_no_momentum(tiny_exp, overflow, monkeypatch):
+    overflow([0], "gradients")
+    seen, train_step = [], trainer.train_step
+
+    def observed(run, batches):
+        found = train_step(run, batches)
+        states = run.optimizer.state.values()
+        seen.append([value for state in states for value in state.values() if value is not None])
+        return found
+
+    monkeypatch.setattr(trainer, "train_step", observed)
+    run_training(tiny_exp, max_epoch=1, warmup_epochs=0)
+    assert not seen[0]
+    assert seen[1]
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
