@@ -120,7 +120,7 @@ def test_a_single_process_joins_nobody(alone, monkeypatch):
 
 @pytest.mark.parametrize(
     ("backend", "device", "chosen"),
-    [("auto", "cpu", "gloo"), ("auto", "cuda", "nccl"), ("gloo", "cuda", "gloo")],
+    [("auto", "cpu", "gloo"), ("auto", "cuda", "cpu:gloo,cuda:nccl"), ("gloo", "cuda", "gloo")],
 )
 def test_processes_talk_through_what_fits_the_device(alone, monkeypatch, backend, device, chosen):
     said = []
