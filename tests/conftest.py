@@ -43,10 +43,12 @@ class Exp(BaseExp):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _traced_once() -> Iterator[None]:
+def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The ONNX exporter is asked once for each graph: `tests/tracing.py`."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("yolox.export.onnx_graph.exported", tracing.remembered)
+        patch.setattr("yolox.export.onnx_graph.exported", tracing.Remembered(shared / "graphs"))
         yield
 
 

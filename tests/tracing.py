@@ -1,6 +1,8 @@
 """The traced graphs, remembered: tracing takes seconds, and many tests need the same graphs."""
 
 import hashlib
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,17 +11,30 @@ from torch import Tensor, nn
 from yolox.export import onnx_graph
 
 _trace = onnx_graph.exported
-_known: dict[str, bytes] = {}
 
 
-def remembered(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> SimpleNamespace:
-    """What the exporter answers; for equal networks, input shapes and options it is asked once."""
-    import onnx  # an extra: imported where it is used
+class Remembered:
+    """What the exporter answers; for equal networks, input shapes and options it is asked once.
 
-    key = _key(module, inputs, options)
-    if key not in _known:
-        _known[key] = _trace(module, inputs, **options).model_proto.SerializeToString()
-    return SimpleNamespace(model_proto=onnx.load_from_string(_known[key]))
+    folder: where the graphs lie, for all processes of a test run.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def __call__(
+        self, module: nn.Module, inputs: tuple[Tensor, ...], **options: Any
+    ) -> SimpleNamespace:
+        """The same as `onnx_graph.exported`, as far as it is used."""
+        import onnx  # an extra: imported where it is used
+
+        path = self._folder / _key(module, inputs, options)
+        if not path.is_file():
+            work = path.with_suffix(f".{os.getpid()}")
+            work.write_bytes(_trace(module, inputs, **options).model_proto.SerializeToString())
+            work.replace(path)
+        return SimpleNamespace(model_proto=onnx.load_from_string(path.read_bytes()))
 
 
 def _key(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> str:

@@ -226,7 +226,7 @@ def test_a_recovery_does_not_take_up_another_ones(ckpt, tmp_path, out_dir, monke
         "recover: {max_epoch: 1, warmup_epochs: 0, teacher: dense, distill_features: 0.5}\n"
     )
     words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), "-b", "4"]
-    words += [*QUICK, *CPU]
+    words += ["--until", "recover", *QUICK, *CPU]
     assert run(prune_main, words) == 0
     with monkeypatch.context() as patch:
         patch.setattr(recover, "train", lambda exp, options: 1 / 0)
