@@ -24,7 +24,7 @@ from yolox.compress.selection import select
 from yolox.compress.steps import AdaptStep, PruneStep
 from yolox.engine import checkpoint
 from yolox.errors import ModelError, UsageError
-from yolox.models.channels import Channels, cut_channels
+from yolox.models.channels import Channels, cut_channels, cut_in_place
 from yolox.models.network import Network
 from yolox.models.pointwise import with_pointwise_linears
 
@@ -72,7 +72,7 @@ def load_module(path: str | Path, build: Callable[[], nn.Module]) -> nn.Module:
     if "channels" not in content:
         raise ModelError(f"checkpoint {path} was not written by CompressedModule.save")
     try:
-        model = cut_channels(with_pointwise_linears(build()), content["channels"])
+        model = cut_in_place(with_pointwise_linears(build()), content["channels"])
         model.load_state_dict(content["model"])
     except (ModelError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -1,6 +1,5 @@
 """Models of checkpoints: built as the checkpoint says, loaded strictly, refused where absurd."""
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from yolox.engine.masks import check_masks
 from yolox.errors import ModelError, UsageError
 from yolox.families import Detector, DetectorSpec, build, skeleton, spec_from_dict, spec_to_dict
 from yolox.limits import limit
-from yolox.models.channels import Channels, cut_channels
+from yolox.models.channels import Channels, cut_in_place
 from yolox.models.fuse import fuse
 from yolox.models.transfer import fitting
 from yolox.ops.sparse import decode
@@ -109,7 +108,7 @@ def channels_of(content: Mapping[str, Any], path: str | Path) -> dict[str, dict[
 
 
 def cut_model(model: Detector, channels: Channels, path: str | Path) -> Detector:
-    """The model with the channels that a checkpoint keeps.
+    """A fresh model, with the channels alone that a checkpoint keeps.
 
     Raises ModelError where layers have no such channels, or do not fit each other any more.
     """
@@ -117,16 +116,19 @@ def cut_model(model: Detector, channels: Channels, path: str | Path) -> Detector
         return model
     where = f"checkpoint {path}"
     try:
-        cut = cut_channels(model, channels)
+        cut = cut_in_place(model, channels)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from error
     side = model.divisor
-    probe = copy.deepcopy(cut).eval()  # in training mode it would change its statistics
+    trained = [module for module in cut.modules() if module.training]
+    cut.eval()  # in training mode it would change its statistics
     try:
         with torch.no_grad():
-            probe(torch.zeros(1, 3, side, side))
+            cut(torch.zeros(1, 3, side, side))
     except RuntimeError as error:
         raise ModelError(f"{where}: channels: what is left does not fit together") from error
+    for module in trained:
+        module.training = True
     return cut
 
 
@@ -141,7 +143,7 @@ def _require_weights(
     try:
         plan: nn.Module = skeleton(spec)
         if channels:
-            plan = cut_channels(plan, channels)
+            plan = cut_in_place(plan, channels)
     except (ModelError, UsageError) as error:
         raise ModelError(f"{where}: {error}") from error
     wanted = {key: value for key, value in plan.state_dict().items() if value.dim() == 4}

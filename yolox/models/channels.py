@@ -74,10 +74,14 @@ def cut_channels(model: Model, channels: Channels) -> Model:
 
     Raises ModelError naming the layer that is absent, cannot be cut, or has no such channels.
     """
-    smaller = copy.deepcopy(model)
+    return cut_in_place(copy.deepcopy(model), channels)
+
+
+def cut_in_place(model: Model, channels: Channels) -> Model:
+    """The same of a model that nobody else uses, which is changed: a quicker `cut_channels`."""
     for name, kept in channels.items():
-        _cut_layer(_layer(smaller, name), name, kept)
-    return smaller
+        _cut_layer(_layer(model, name), name, kept)
+    return model
 
 
 def cut_masks(
