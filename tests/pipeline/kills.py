@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo  # every optimiser imports it: here once for all children
 
 import yolox.engine.train as trainer
 from yolox.engine.state import RunOptions
