@@ -71,8 +71,8 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# One table of what takes time, beside official YOLOX: make bench DATA=COCO128 OFFICIAL=FOLDER, about
-# 20 minutes on two idle cores (benchmarks/README.md says what the two are).
+# One table of what takes time, beside official YOLOX: make bench DATA=COCO128 OFFICIAL=FOLDER
+# (benchmarks/README.md says what the two are).
 bench: $(READY)
 	$(BIN)/python benchmarks --data $(DATA) $(if $(OFFICIAL),--official $(OFFICIAL))
 

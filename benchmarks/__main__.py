@@ -1,7 +1,7 @@
 """Every step that YOLOX has, too, in one table: `make bench DATA=COCO128 [OFFICIAL=FOLDER]`.
 
 DATA is a COCO folder with train2017 and val2017; without OFFICIAL (pip install --no-deps --target
-FOLDER pixeltable-yolox) there is nothing to compare with. About 20 minutes on two idle cores.
+FOLDER pixeltable-yolox) there is nothing to compare with.
 """
 
 import argparse
@@ -13,8 +13,8 @@ import end_to_end
 import input_pipeline
 import official_step
 import start_up
+import workers_memory
 from table import show, table
-from workers_memory import rows as memory_rows
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         start_up.rows(data, official),
         input_pipeline.rows(data, official),
         official_step.rows(data, official),
-        memory_rows(data, official),
+        workers_memory.rows(data, official),
         accuracy_time.rows(),
         end_to_end.rows(data, official),
     )

@@ -91,26 +91,19 @@ def our_nms(kind: str) -> Callable[[], object]:
     return lambda: postprocess(found.clone(), spec)
 
 
-def weights_of(name: str, folder: Path) -> dict[str, str]:
-    """Random weights of a model as a checkpoint that both read, and its exported file."""
+def files_of(name: str, folder: Path) -> list[str]:
+    """A checkpoint of random weights that both read, and its exported file."""
     import torch
 
     from yolox.exp import get_exp
 
     torch.manual_seed(0)
-    path = folder / f"{name}.pth"
+    path, exported = folder / f"{name}.pth", folder / f"{name}.onnx"
     torch.save({"model": get_exp(exp_name=f"yolox-{name}").get_model().state_dict()}, path)
-    words = [
-        "-n",
-        f"yolox-{name}",
-        "-c",
-        str(path),
-        "--output-name",
-        str(path.with_suffix(".onnx")),
-    ]
+    words = ["-n", f"yolox-{name}", "-c", str(path), "--output-name", str(exported)]
     export = [sys.executable, str(ROOT / "tools/export_onnx.py"), *words]
     subprocess.run(export, check=True, capture_output=True)
-    return {"ours": str(path), "official": str(path), "runtime": str(path.with_suffix(".onnx"))}
+    return [str(path), str(exported)]
 
 
 def rows(data: str, packages: Path | None, rounds: int = 9) -> Iterator[Row]:
@@ -119,8 +112,7 @@ def rows(data: str, packages: Path | None, rounds: int = 9) -> Iterator[Row]:
     goal = GOAL if packages else None
     for name, size in CASES:
         with tempfile.TemporaryDirectory() as folder:
-            files = weights_of(name, Path(folder))
-            words = [data, name, str(size), files["ours"], files["runtime"]]
+            words = [data, name, str(size), *files_of(name, Path(folder))]
             kinds = {"ours": None, "runtime": None, **others}
             found = median_turns(__file__, kinds, words, rounds)
         step = f"image to boxes, {name}@{size}"

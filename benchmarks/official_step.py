@@ -10,6 +10,7 @@ sets it up.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def objects(size: int, batch: int, count: int):
     return images, targets
 
 
-def official(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
-    """A function that makes one step, as official YOLOX's trainer does."""
+def official_trainer(name: str, batch: int):
+    """A function that makes one step with images and targets, as official YOLOX's trainer does."""
     import torch
     from yolox.utils import ModelEMA
 
@@ -44,10 +45,9 @@ def official(data: str, name: str, size: int, batch: int, count: int) -> Callabl
     exp.warmup_epochs = 0
     model = exp.get_model().train()
     optimizer, ema = exp.get_optimizer(batch), ModelEMA(model, 0.9998)
-    images, targets = objects(size, batch, count)
 
-    def step() -> None:
-        losses = model(images.to(torch.float32), targets)
+    def step(images, targets) -> None:
+        losses = model(images.to(torch.float32), targets.to(torch.float32))
         optimizer.zero_grad()
         losses["total_loss"].backward()
         optimizer.step()
@@ -56,25 +56,33 @@ def official(data: str, name: str, size: int, batch: int, count: int) -> Callabl
     return step
 
 
-def ours(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
-    """The same of this toolkit; of several processes, each has its share of the batch."""
+def official(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
+    """A function that makes one step of official YOLOX on made-up objects."""
+    return partial(official_trainer(name, batch), *objects(size, batch, count))
+
+
+def our_run(data: str, name: str, size: int, batch: int, workers: int = 0):
+    """A training run of this toolkit, before its first step. All its images have one size."""
     import tempfile
 
-    from yolox import dist
-    from yolox.data.batch import Batch
-    from yolox.engine.allocator import keep_freed_memory
     from yolox.engine.setup import prepare
     from yolox.engine.state import RunOptions
-    from yolox.engine.step import train_step, training_mode
     from yolox.exp import get_exp
 
-    keep_freed_memory()
     exp = get_exp(exp_name=f"yolox-{name}")
-    exp.data_dir, exp.output_dir = data, tempfile.mkdtemp()
+    exp.data_dir, exp.output_dir, exp.data_num_workers = data, tempfile.mkdtemp(), workers
     exp.input_size, exp.random_size = (size, size), (size // 32, size // 32)
     exp.warmup_epochs = 0
-    run = prepare(exp, RunOptions(batch_size=batch))
-    training_mode(run)
+    return prepare(exp, RunOptions(batch_size=batch))
+
+
+def ours(data: str, name: str, size: int, batch: int, count: int) -> Callable[[], object]:
+    """The same of this toolkit; of several processes, each has its share of the batch."""
+    from yolox import dist
+    from yolox.data.batch import Batch
+    from yolox.engine.step import train_step
+
+    run = our_run(data, name, size, batch)
     images, targets = objects(size, batch // dist.world_size(), count)
     batches = repeat(Batch(images, targets, targets[:, 0, 0].long()))
 

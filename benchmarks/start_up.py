@@ -7,7 +7,6 @@ The annotation file is made up: as many images as COCO's train2017 and boxes wit
 """
 
 import json
-import os
 import random
 import re
 import resource
@@ -20,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from table import Row, show
-from turns import parser_of
+from turns import parser_of, with_packages
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 118_287
@@ -125,10 +124,9 @@ def rows(data: str, packages: Path | None) -> Iterator[Row]:
         for kind, place in {"ours": None, "official": packages}.items():
             if kind == "official" and packages is None:
                 continue
-            environment = {**os.environ, **({"PYTHONPATH": str(place)} if place else {})}
             words = [sys.executable, __file__, "--child", kind, folder]
             done = subprocess.run(
-                words, env=environment, check=True, capture_output=True, text=True
+                words, env=with_packages(place), check=True, capture_output=True, text=True
             )
             found[kind] = json.loads(done.stdout.splitlines()[-1])
     other = found.get("official", (None, None))

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from official_step import objects
+
 SETTINGS = {
     "OpenMP's default": {},
     "10,000 spins (ours)": {"GOMP_SPINCOUNT": "10000"},
@@ -61,13 +63,8 @@ def measure(args: argparse.Namespace) -> None:
     from yolox.exp import get_exp
 
     exp = get_exp(exp_name=args.name)
-    torch.manual_seed(0)
-    images = torch.rand(args.batch, 3, args.size, args.size) * 255
-    targets = torch.zeros(args.batch, 120, 5)
-    real = targets[:, : args.objects]
-    real[..., 0] = torch.randint(0, exp.num_classes, real.shape[:2])
-    real[..., 1:3] = torch.rand(*real.shape[:2], 2) * args.size
-    real[..., 3:] = 20 + torch.rand(*real.shape[:2], 2) * args.size / 4
+    images, targets = objects(args.size, args.batch, args.objects)
+    images = images.float()
     layouts = {"channels-last": torch.channels_last, "channels-first": torch.contiguous_format}
     models = {name: exp.get_model().train() for name in layouts}
     criterion = exp.get_criterion()

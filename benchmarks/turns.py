@@ -18,7 +18,7 @@ TURN_SECONDS = 0.3
 WARM_UP = 3
 
 
-def parser_of(doc: str, child_words: int | str) -> argparse.ArgumentParser:
+def parser_of(doc: str, child_words: int) -> argparse.ArgumentParser:
     """Options of a benchmark against official YOLOX. child_words: how many follow `--child`."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--data", help="a COCO folder with train2017 and val2017")
@@ -42,18 +42,24 @@ def child_turns(work: Callable[[], object], seconds: float = TURN_SECONDS) -> No
         print(json.dumps((time.perf_counter() - start) * 1000 / count), flush=True)
 
 
+def with_packages(folder: Path | None) -> dict[str, str]:
+    """The environment of a process for which the packages of a folder come first."""
+    return {**os.environ, **({"PYTHONPATH": str(folder)} if folder else {})}
+
+
 def median_turns(
     script: str, kinds: Mapping[str, Path | None], words: Sequence[str], rounds: int
 ) -> dict[str, float]:
     """Median milliseconds of each kind. kinds: the folder whose packages come first, or None."""
     children = {}
     for kind, packages in kinds.items():
-        environment = dict(os.environ)
-        if packages is not None:
-            environment["PYTHONPATH"] = str(packages)
         command = [sys.executable, script, "--child", kind, *words]
         children[kind] = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=with_packages(packages),
         )
         while children[kind].stdout.readline().strip() != "ready":
             if children[kind].poll() is not None:

@@ -7,17 +7,16 @@ YOLOX-nano at 416, batch 8: the peak over 12 steps of the proportional set size 
 (shared pages once, /proc/PID/smaps_rollup), read every 50 ms. Linux only.
 """
 
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from official_step import official_trainer, our_run
 from table import Row, show
-from turns import parser_of
+from turns import parser_of, with_packages
 
 GOAL = 0.8
 STEPS, WORKERS, BATCH, SIZE = 12, 4, 8, 416
@@ -26,10 +25,6 @@ LINE = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 def official(data: str) -> None:
     """Some steps as official YOLOX's trainer does them."""
-    import torch
-    from yolox.utils import ModelEMA
-
-    from yolox import config
     from yolox.data import (
         CocoDataset,
         DataLoader,
@@ -40,8 +35,6 @@ def official(data: str) -> None:
         worker_init_reset_seed,
     )
 
-    exp = config.YoloxNano()
-    exp.warmup_epochs = 0
     images = CocoDataset(data, "instances_train2017.json", "train2017", (SIZE, SIZE))
     samples = MosaicDetection(
         images,
@@ -60,16 +53,10 @@ def official(data: str) -> None:
     loader = DataLoader(
         samples, num_workers=WORKERS, batch_sampler=sampler, worker_init_fn=worker_init_reset_seed
     )
-    model = exp.get_model().train()
-    optimizer, ema = exp.get_optimizer(BATCH), ModelEMA(model, 0.9998)
-    batches = iter(loader)
+    step, batches = official_trainer("nano", BATCH), iter(loader)
     for _ in range(STEPS):
         found, targets, *_ = next(batches)
-        losses = model(found.to(torch.float32), targets.to(torch.float32))
-        optimizer.zero_grad()
-        losses["total_loss"].backward()
-        optimizer.step()
-        ema.update(model)
+        step(found, targets)
 
 
 def ours(data: str) -> None:
@@ -77,19 +64,10 @@ def ours(data: str) -> None:
     from contextlib import closing
 
     from yolox.data.cache import ResizedImages
-    from yolox.engine.allocator import keep_freed_memory
     from yolox.engine.batches import batches_of
-    from yolox.engine.setup import prepare
-    from yolox.engine.state import RunOptions
-    from yolox.engine.step import train_step, training_mode
-    from yolox.exp import get_exp
+    from yolox.engine.step import train_step
 
-    keep_freed_memory()
-    exp = get_exp(exp_name="yolox-nano")
-    exp.data_dir, exp.output_dir, exp.data_num_workers = data, tempfile.mkdtemp(), WORKERS
-    exp.random_size = (SIZE // 32, SIZE // 32)
-    run = prepare(exp, RunOptions(batch_size=BATCH))
-    training_mode(run)
+    run = our_run(data, "nano", SIZE, BATCH, workers=WORKERS)
     with closing(
         batches_of(run, ResizedImages(run.dataset, run.sizes.input_size, None))
     ) as batches:
@@ -111,9 +89,8 @@ def family(pid: int) -> list[int]:
 
 def peak_mb(kind: str, data: str, packages: Path | None) -> float:
     """The peak of a kind in MB."""
-    environment = {**os.environ, **({"PYTHONPATH": str(packages)} if packages else {})}
     command = [sys.executable, __file__, "--child", kind, "--data", data]
-    job = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(command, env=with_packages(packages), stderr=subprocess.DEVNULL)
     peak = 0
     while job.poll() is None:
         total = 0

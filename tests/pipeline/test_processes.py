@@ -31,14 +31,13 @@ GRADIENTS = """
     from yolox.engine.batches import batches_of
     from yolox.engine.setup import prepare
     from yolox.engine.state import RunOptions
-    from yolox.engine.step import forward_backward, training_mode
+    from yolox.engine.step import forward_backward
     from yolox.exp import get_exp
     exp = get_exp(exp_file=sys.argv[1])
     exp.freeze_bn, exp.max_epoch = True, 9
     with joined("auto", torch.device("cpu")):
         run = prepare(exp, RunOptions(batch_size=8, logger="none"))
         run.step = 12  # another size than the first steps
-        training_mode(run)
         source = ResizedImages(run.dataset, run.sizes.input_size)
         losses = forward_backward(run, next(batches_of(run, source)))
         if dist.rank() == 0:

@@ -20,7 +20,7 @@ from yolox.engine.finite import DivergedError, check_losses
 from yolox.engine.optim import make_optimizer
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
-from yolox.engine.step import train_step, training_mode
+from yolox.engine.step import train_step
 from yolox.engine.train import train
 from yolox.errors import YoloxError
 from yolox.eval.coco_ap import CocoMetrics
@@ -364,7 +364,6 @@ def test_a_step_waits_for_label_assignment_alone(tiny_exp, changed, monkeypatch)
     for key, value in changed.items():
         setattr(exp, key, value)
     run = prepare(exp, RunOptions(batch_size=4))
-    training_mode(run)
     source = ResizedImages(run.dataset, run.sizes.input_size, None)
     with closing(batches_of(run, source)) as batches:
         train_step(run, batches)  # the loader draws a seed when it starts

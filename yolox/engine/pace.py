@@ -7,12 +7,11 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from yolox.data.cache import ResizedImages
-from yolox.engine.allocator import keep_freed_memory
 from yolox.engine.batches import batches_of
 from yolox.engine.finite import check_losses
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
-from yolox.engine.step import train_step, training_mode
+from yolox.engine.step import train_step
 from yolox.files import TemporaryFolder
 
 STEPS = 5  # the first of them is slower
@@ -31,8 +30,6 @@ def measured_pace(exp: Any, options: RunOptions) -> Pace:
 
     exp: left as it is. Raises what `prepare` and `train_step` raise, and DivergedError.
     """
-    if options.device.type == "cpu":
-        keep_freed_memory()  # as the training does
     tried = copy.deepcopy(exp)
     folder = TemporaryFolder()
     tried.output_dir = str(folder.path)
@@ -40,7 +37,6 @@ def measured_pace(exp: Any, options: RunOptions) -> Pace:
     run.lr_scale = 0.0
     source = ResizedImages(run.dataset, run.sizes.input_size, options.cache)
     seconds = []
-    training_mode(run)
     with closing(batches_of(run, source)) as batches:
         for _ in range(min(STEPS, run.total_steps)):
             began = time.perf_counter()

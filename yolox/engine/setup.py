@@ -13,6 +13,7 @@ from yolox import dist
 from yolox.data.class_order import require_same_order, require_same_split
 from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
+from yolox.engine.allocator import keep_freed_memory
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
@@ -40,7 +41,12 @@ from yolox.models.fuse import fuse
 
 
 def prepare(exp: Experiment, options: RunOptions) -> Run:
-    """Build everything, load what there is to load. Raises UsageError, DataError or ModelError."""
+    """Build everything, load what there is to load. Raises UsageError, DataError or ModelError.
+
+    The model is in training mode then, and stays so: copies of it are evaluated.
+    """
+    if options.device.type == "cpu":
+        keep_freed_memory()
     spec, sizes = exp.train_spec(), exp.size_spec()
     world, rounds = dist.world_size(), spec.accumulate
     if options.batch_size % (world * rounds):
@@ -101,7 +107,17 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         apply_masks(owner, run.masks)
     run.distillation = _distillation(run)
     run.rounding = FakeInt8(model) if spec.fake_int8 else None
+    _training_mode(run)
     return run
+
+
+def _training_mode(run: Run) -> None:
+    """Training mode, but for what stays frozen."""
+    run.parallel.train()
+    if run.spec.freeze_bn:
+        for module in run.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
 
 def _datasets(run: Run) -> dict[str, DetectionDataset]:

@@ -90,9 +90,11 @@ def _optimise(run: Run) -> bool:
         raise DivergedError(
             f"gradients are not finite at step {run.step}, nor in the {MOST_SKIPPED} steps before"
         )
-    own = [entry for entry in run.unchecked if entry.step == run.step]
-    what = "loss" if dist.any_process(first_bad_loss(own) is not None) else "gradients"
-    del run.unchecked[-len(own) :]
+    own = slice(-run.spec.accumulate, None)  # the losses of this step
+    what = (
+        "loss" if dist.any_process(first_bad_loss(run.unchecked[own]) is not None) else "gradients"
+    )
+    del run.unchecked[own]
     logger.warning(OVERFLOWED, run.step, what, run.skipped_steps, run.loss_scale)
     return False
 
@@ -168,12 +170,3 @@ def _to_size(images: Tensor, targets: Tensor, size_hw: tuple[int, int]) -> tuple
     targets[..., 1::2] *= size_hw[1] / width
     targets[..., 2::2] *= size_hw[0] / height
     return images, targets
-
-
-def training_mode(run: Run) -> None:
-    """Training mode, but for what stays frozen. To be called before a run's first step."""
-    run.parallel.train()
-    if run.spec.freeze_bn:
-        for module in run.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()

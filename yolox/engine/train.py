@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from yolox import dist
 from yolox.data.cache import ResizedImages
-from yolox.engine.allocator import keep_freed_memory
 from yolox.engine.batches import batches_of
 from yolox.engine.curves import Curves, make_curves
 from yolox.engine.finite import DivergedError
@@ -25,7 +24,7 @@ from yolox.engine.saving import save
 from yolox.engine.setup import prepare
 from yolox.engine.signals import Stop, StoppedInSetUp, stop_signals
 from yolox.engine.state import Experiment, Run, RunOptions
-from yolox.engine.step import train_step, training_mode
+from yolox.engine.step import train_step
 from yolox.engine.validation import average_statistics, evaluate_epoch, report_best
 from yolox.errors import YoloxError
 from yolox.files import remove_partials
@@ -66,8 +65,6 @@ def train(exp: Experiment, options: RunOptions) -> TrainResult:
     being finite (after saving the names of the batch's files); UsageError where another run has
     the folder.
     """
-    if options.device.type == "cpu":
-        keep_freed_memory()
     cv2.setNumThreads(0)  # threads of OpenCV do not survive the fork into loader processes
     folder = Path(exp.output_dir) / exp.exp_name
     with stop_signals() as stop, ExitStack() as stack:
@@ -128,7 +125,6 @@ def _train_steps(run: Run, loop: Loop) -> None:
     """Train from the current step to the end, or until there is no gain any more."""
     if run.awaits_evaluation:
         _evaluate(run, loop)
-    training_mode(run)
     loop.bar.n, clock = run.step, time.perf_counter()
     with closing(batches_of(run, loop.source)) as batches:
         while not run.is_done:
@@ -142,7 +138,6 @@ def _train_steps(run: Run, loop: Loop) -> None:
             report_step(run, loop.meter, loop.curves)
             if run.step % run.steps_per_epoch == 0:
                 _end_of_epoch(run, loop)
-                training_mode(run)
                 clock = time.perf_counter()
             _stop_or_save(run, loop)
 
