@@ -16,6 +16,8 @@ _trace = onnx_graph.exported
 class Remembered:
     """What the exporter answers; for equal networks, input shapes and options it is asked once.
 
+    Networks that differ in the values of their weights alone share a graph, where it holds every
+    weight under its name as it is: the values are then put into it.
     folder: where the graphs lie, for all processes of a test run.
     """
 
@@ -29,23 +31,62 @@ class Remembered:
         """The same as `onnx_graph.exported`, as far as it is used."""
         import onnx  # an extra: imported where it is used
 
-        path = self._folder / _key(module, inputs, options)
-        if not path.is_file():
-            work = path.with_suffix(f".{os.getpid()}")
-            work.write_bytes(_trace(module, inputs, **options).model_proto.SerializeToString())
-            work.replace(path)
-        return SimpleNamespace(model_proto=onnx.load_from_string(path.read_bytes()))
+        layers = _layers(module, inputs, options)
+        shared = self._folder / _digest(layers, {})
+        own = self._folder / _digest(layers, module.state_dict())
+        if not shared.is_file() and not own.is_file():
+            content = _trace(module, inputs, **options).model_proto
+            _write(content, shared if _holds(content, module) else own)
+        path = own if own.is_file() else shared
+        content = onnx.load_from_string(path.read_bytes())
+        if path == shared:
+            _put(content, module)
+        return SimpleNamespace(model_proto=content)
 
 
-def _key(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> str:
-    """Everything that the answer depends on: layers and their attributes, weights, the call."""
+def _layers(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> str:
+    """What the answer depends on beside values: layers, their attributes, shapes, the call."""
     attributes = [
         (name, type(part).__qualname__, {k: v for k, v in vars(part).items() if k[0] != "_"})
         for name, part in module.named_modules()
     ]
+    state = [(name, tuple(t.shape), t.dtype) for name, t in module.state_dict().items()]
     shapes = [(tuple(tensor.shape), tensor.dtype) for tensor in inputs]
-    digest = hashlib.sha256(repr((attributes, shapes, options)).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return repr((attributes, state, shapes, options))
+
+
+def _digest(layers: str, state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(layers.encode())
+    for tensor in state.values():
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """As a graph holds them."""
+    return tensor.detach().contiguous().numpy().tobytes()
+
+
+def _write(content: Any, path: Path) -> None:
+    work = path.with_suffix(f".{os.getpid()}")
+    work.write_bytes(content.SerializeToString())
+    work.replace(path)
+
+
+def _initializers(content: Any) -> dict[str, Any]:
+    return {tensor.name: tensor for tensor in content.graph.initializer}
+
+
+def _holds(content: Any, module: nn.Module) -> bool:
+    """Whether the graph has every weight as it is: none was computed with beforehand."""
+    held = _initializers(content)
+    return all(
+        name in held and held[name].raw_data == _bytes(tensor)
+        for name, tensor in module.state_dict().items()
+    )
+
+
+def _put(content: Any, module: nn.Module) -> None:
+    held = _initializers(content)
+    for name, tensor in module.state_dict().items():
+        held[name].raw_data = _bytes(tensor)

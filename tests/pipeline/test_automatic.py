@@ -63,7 +63,9 @@ def test_what_a_user_types_comes_before_the_recipe_and_the_data(command, trainer
 
 
 def test_it_can_be_left_out(command, trainer, tmp_path):
-    assert command("--no-recover", *UNTIL) == 0
+    recipe = tmp_path / "cut.yaml"
+    recipe.write_text("prune: {params: 0.6, criterion: l2}\nadapt:\nrecover: {}\n")
+    assert command("--recipe", str(recipe), "--no-recover", *UNTIL) == 0
     assert not trainer.calls
     assert not (tmp_path / "out" / "recovered.pth").exists()
 

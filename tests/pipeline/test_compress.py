@@ -1,4 +1,4 @@
-"""Compression from end to end: prune, train, resume, prune again, merge, evaluate, export."""
+"""Compression from end to end: prune, train, resume, prune again, merge, evaluate."""
 
 import json
 import shutil
@@ -12,7 +12,6 @@ from yolox.cli.adapt import main as adapt_main
 from yolox.cli.common import run
 from yolox.cli.compress import main as prune_main
 from yolox.cli.eval import main as eval_main
-from yolox.cli.export import main as export_main
 from yolox.cli.mask import main as mask_main
 from yolox.cli.report import main as report_main
 from yolox.cli.train import main as train_main
@@ -32,8 +31,8 @@ def recipe(tmp_path):
     """Masks and channels, adapted and tuned for an epoch with the dense model as the teacher."""
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        "mask: {share: 0.4, images: 4}\n"
-        "prune: {params: 0.6, round_to: 2, images: 4}\n"
+        "mask: {share: 0.4, criterion: layer}\n"
+        "prune: {params: 0.6, round_to: 2, criterion: l2}\n"
         "adapt: {images: 4, recalibrate: true}\n"
         "recover: {max_epoch: 1, warmup_epochs: 0, teacher: dense, distill_features: 0.5}\n"
     )
@@ -44,7 +43,7 @@ def parameters(path):
     return count_parameters(restore(path).model)
 
 
-def test_prune_train_resume_prune_again_merge_evaluate(tiny_exp, ckpt, tmp_path, out_dir):
+def test_prune_train_resume_prune_again_merge_evaluate(tiny_exp, ckpt, tmp_path, recipe, out_dir):
     first, second = tmp_path / "first", tmp_path / "second"
     words = ["--params", "0.6", "--until", "prune", "--calibration", out_dir]
     assert run(prune_main, ["--ckpt", str(ckpt), "--out", str(first), *words, *CPU]) == 0
@@ -62,28 +61,24 @@ def test_prune_train_resume_prune_again_merge_evaluate(tiny_exp, ckpt, tmp_path,
     raw = content["state"]["raw_model"]
     assert all(raw[key].shape == value.shape for key, value in content["model"].items())
 
-    words = ["--params", "0.6", "--nonzero", "0.6", "--out", str(second), "--no-recover"]
-    words += ["--calibration", out_dir]
+    words = ["--recipe", recipe, "--out", str(second), "--no-recover", "--calibration", out_dir]
     assert run(prune_main, ["--ckpt", str(tuned), *words, *QUICK, *CPU]) == 0
     merged = second / "merged.pth"
     assert parameters(second / "pruned.pth") < 0.62 * parameters(tuned)
     found = tmp_path / "eval.json"
     assert run(eval_main, [*CPU, "-c", str(merged), "-b", "4", "--json", str(found)]) == 0
     assert json.loads(found.read_text())["params"] == parameters(merged)
-    exported = tmp_path / "small.onnx"
-    words = ["-c", str(tuned), "--output-name", str(exported)]
-    assert run(export_main, words) == 0
-    assert exported.is_file()
     words = ["-f", str(tiny_exp), "-b", "4", "-c", str(merged)]
     assert run(train_main, [*CPU, *words]) == 4
 
 
-def test_stages_can_be_the_last_and_the_run_ends_the_same(ckpt, tmp_path, recipe):
+def test_stages_can_be_the_last_and_the_run_ends_the_same(ckpt, tmp_path, recipe, trainer):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     common = ["--ckpt", str(ckpt), "--recipe", recipe, "-b", "4", *QUICK, *CPU]
     assert run(prune_main, [*common, "--out", str(whole)]) == 0
     for stage in ("plan", "adapt", "recover", "evaluate"):
         assert run(prune_main, [*common, "--out", str(parts), "--until", stage]) == 0
+    assert len(trainer.calls) == 2
     merged = [restore(folder / "merged.pth").model for folder in (whole, parts)]
     for key, value in merged[0].state_dict().items():
         assert torch.equal(value, merged[1].state_dict()[key]), key
@@ -94,8 +89,10 @@ def test_stages_can_be_the_last_and_the_run_ends_the_same(ckpt, tmp_path, recipe
     ]
 
 
-def test_what_is_done_is_kept_and_what_changed_is_done_again(ckpt, tmp_path, capsys, out_dir):
-    common = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "--calibration", out_dir]
+def test_what_is_done_is_kept_and_what_changed_is_done_again(ckpt, tmp_path, capsys):
+    recipe = tmp_path / "cut.yaml"
+    recipe.write_text("prune: {params: 0.6, criterion: l2}\n")
+    common = ["--ckpt", str(ckpt), "--out", str(tmp_path / "out"), "--recipe", str(recipe)]
     common += [*QUICK, *CPU, "--until", "prune"]
     assert run(prune_main, [*common, "--params", "0.7"]) == 0
     capsys.readouterr()
@@ -218,29 +215,42 @@ def test_masks_and_channels_without_adaptation(ckpt, tmp_path, out_dir):
     assert merged["nonzero_params"] == pruned["nonzero_params"]
 
 
-def test_a_recovery_does_not_take_up_another_ones(ckpt, tmp_path, out_dir, monkeypatch):
-    out = tmp_path / "out"
-    recipe = tmp_path / "tune.yaml"
-    recipe.write_text(
+def tuned(ckpt, recipe, out, *words):
+    """The exit code of a compression that ends with its recovery."""
+    given = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), "-b", "4", *words]
+    return run(prune_main, [*given, "--until", "recover", *QUICK, *CPU])
+
+
+@pytest.fixture
+def tuning(tmp_path):
+    """Channels, tuned for an epoch with the dense model as the teacher."""
+    path = tmp_path / "tune.yaml"
+    path.write_text(
         "prune: {params: 0.5, criterion: l2}\nadapt:\n"
         "recover: {max_epoch: 1, warmup_epochs: 0, teacher: dense, distill_features: 0.5}\n"
     )
-    words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(out), "-b", "4"]
-    words += ["--until", "recover", *QUICK, *CPU]
-    assert run(prune_main, words) == 0
+    return path
+
+
+def test_a_recovery_does_not_take_up_another_ones(ckpt, tmp_path, tuning, trainer, monkeypatch):
+    out = tmp_path / "out"
+    assert tuned(ckpt, tuning, out) == 0
     with monkeypatch.context() as patch:
         patch.setattr(recover, "train", lambda exp, options: 1 / 0)
-        assert run(prune_main, [*words, "--params", "0.8"]) == 1
-    assert run(prune_main, [*words, "--params", "0.8"]) == 0
+        assert tuned(ckpt, tuning, out, "--params", "0.8") == 1
+    assert tuned(ckpt, tuning, out, "--params", "0.8") == 0
     recovered = out / "recovered.pth"
     assert parameters(recovered) == parameters(out / "pruned.pth") > 0.7 * parameters(ckpt)
+
+
+def test_a_recovered_model_is_the_teacher_of_a_smaller_one(ckpt, tmp_path, tuning):
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert tuned(ckpt, tuning, first, "--params", "0.8") == 0
+    recovered = first / "recovered.pth"
     exp, dense = exp_of_checkpoint(recovered), exp_of_checkpoint(ckpt)
     other_place = {"exp_name": dense.exp_name}  # the name of the file that is asked
     assert {**exp.options(), **other_place} == dense.options()  # no trace of the fine-tune
-
-    again = tmp_path / "again"  # the pruned model is the teacher of a smaller one
-    words = ["--ckpt", str(recovered), *words[2:4], "--out", str(again), *words[6:]]
-    assert run(prune_main, [*words, "--params", "0.7"]) == 0
+    assert tuned(recovered, tuning, again, "--params", "0.7") == 0
     assert parameters(again / "recovered.pth") < 0.75 * parameters(recovered)
 
 
@@ -268,7 +278,10 @@ def test_other_data_is_noticed(ckpt, tmp_path, capsys, out_dir):
     images = tmp_path / "images"
     shutil.copytree(out_dir, images)
     recipe = tmp_path / "random.yaml"
-    recipe.write_text("prune: {params: 0.7, criterion: random}\nadapt: {images: 4}\n")
+    recipe.write_text(
+        "prune: {params: 0.7, criterion: random}\n"
+        "adapt: {images: 4, least_squares: false, recalibrate: true}\n"
+    )
     words = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(tmp_path / "out")]
     words += ["--calibration", str(images), "--until", "adapt", *CPU]
     assert run(prune_main, words) == 0

@@ -81,12 +81,18 @@ def test_int8_to_a_floor(ckpt, tmp_path, suffix, synthetic_dir):
     assert set(found["latency_ms"]) == {"float", "int8"}
     assert found["layers"] > 50
     assert found["ap_int8"] == pytest.approx(found["ap_exported"])
+    rows = tmp_path / "b.json"
+    assert run(benchmark_main, [str(target), "--rounds", "3", "--json", str(rows)]) == 0
+    (row,) = json.loads(rows.read_text())
+    backend = {"onnx": "onnxruntime", "xml": "openvino"}[suffix]
+    assert (row["backend"], row["precision"], row["size"]) == (backend, "int8", [64, 64])
+    assert row["error"] is None
 
 
-@pytest.mark.parametrize("words", [["--nms", "--conf", "0.1"], ["--batch-size", "2"]], ids=str)
-def test_int8_of_other_graphs(ckpt, tmp_path, monkeypatch, words):
+def test_int8_with_nms_for_several_images(ckpt, tmp_path, monkeypatch):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     target, facts = tmp_path / "m.onnx", tmp_path / "facts.json"
+    words = ["--nms", "--conf", "0.1", "--batch-size", "2"]
     assert _export(ckpt, target, "--int8", *words, "--json", str(facts)) == 0
     found = json.loads(facts.read_text())["parity"]
     assert found["compared"] > 0
@@ -244,16 +250,6 @@ def test_benchmark_of_namesakes_and_sizes(ckpt, tmp_path):
     ]
     assert all(row["error"] is None for row in found)
     assert found[0]["nonzero_params"] > found[2]["nonzero_params"] == 0
-
-
-def test_benchmark_takes_openvino_files_for_what_they_are(ckpt, tmp_path, monkeypatch):
-    monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
-    target, rows = tmp_path / "m.xml", tmp_path / "b.json"
-    assert _export(ckpt, target, "--int8") == 0
-    assert run(benchmark_main, [str(target), "--rounds", "3", "--json", str(rows)]) == 0
-    (row,) = json.loads(rows.read_text())
-    assert (row["backend"], row["precision"], row["size"]) == ("openvino", "int8", [64, 64])
-    assert row["error"] is None
 
 
 def test_benchmark_table_json_and_picture(ckpt, exported, tmp_path, capsys):

@@ -20,6 +20,7 @@ from yolox.families.efficientdet import EfficientDetSpec
 from yolox.models.channels import cut_channels, filters, is_convolution
 from yolox.models.complexity import complexity
 from yolox.models.fuse import fuse, is_fused
+from yolox.models.trace import trace
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> nn.Sequential:
@@ -513,3 +514,44 @@ def test_the_table_names_groups_and_what_is_kept():
     assert "25%" in table
     assert "100%" in table
     assert "first.0, second.0" in table
+
+
+CALLS = {
+    "sum": lambda a, b: a + b,
+    "sum in place": lambda a, b: a.add_(b),
+    "scaled by one map": lambda a, b: a[:, :1] * b,
+    "divided by a number": lambda a, b: 3 - a / 2,
+    "of another type": lambda a, b: a + b.double(),
+    "whole numbers": lambda a, b: a.long() / b.long(),
+    "in place of a smaller one": lambda a, b: a.mul_(b.mean((2, 3), keepdim=True)),
+    "activation": lambda a, b: torch.sigmoid(a),
+    "activation in place": lambda a, b: torch.relu_(a),
+    "of whole numbers": lambda a, b: torch.exp(a.long()),
+    "channels side by side": lambda a, b: torch.cat([a, b[:, :2]], 1),
+    "cells side by side": lambda a, b: torch.cat([a.flatten(2), b.flatten(2)], -1),
+    "types side by side": lambda a, b: torch.cat([a, b.double()], 1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_a_trace_knows_shapes_and_types_as_pytorch_does(call):
+    found = []
+
+    class Asking(Net):
+        def raw(self, images):
+            found.append(call(images.clone(), images + 1))
+            return found
+
+    trace(Asking(), (16, 24))
+    image = torch.rand(1, 3, 16, 24)
+    wanted = call(image.clone(), image + 1)
+    assert (found[0].shape, found[0].dtype) == (wanted.shape, wanted.dtype)
+
+
+def test_what_does_not_fit_cannot_be_traced():
+    class Wrong(Net):
+        def raw(self, images):
+            return torch.cat([images, images[:, :, 1:]], 1)
+
+    with pytest.raises(ModelError, match="cannot be traced"):
+        trace(Wrong(), (16, 24))

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torchvision.ops import batched_nms, nms
 
 from yolox.config import EvalSpec
 from yolox.ops.nms import postprocess
+from yolox.ops.suppress import suppressed, suppressed_by_class
 
 
 def _decoded(*rows):
@@ -57,3 +59,14 @@ def test_second_class_filter():
     # 0.81 / 0.8 and 0.25 / 0.9
     kept = _found(EvalSpec(conf=0.1, min_objectness_ratio=1.0), FIRST, FAR)
     assert kept[:, 6].tolist() == [0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 800, 1001, 3000])
+def test_suppression_is_that_of_torchvision(count):
+    """Also where scores are equal, and beyond the number where classes take turns."""
+    boxes, labels = torch.rand(count, 4) * 400, torch.randint(0, 20, (count,)).float()
+    boxes[:, 2:] += boxes[:, :2]
+    scores = (torch.rand(count) * 50).round() / 50
+    assert torch.equal(suppressed(boxes, scores, 0.5), nms(boxes, scores, 0.5))
+    found = suppressed_by_class(boxes, scores, labels, 0.5)
+    assert torch.equal(found, batched_nms(boxes, scores, labels, 0.5))

@@ -50,6 +50,20 @@ def test_training_needs_none_of_the_packages_that_other_work_needs():
     assert not {"torchvision", "matplotlib", "onnx", "onnxruntime", "openvino"} & set(found)
 
 
+def test_a_model_is_fused_and_detects_without_the_compiler_of_pytorch():
+    """Whose import takes two seconds; torchvision imports it, too."""
+    script = (
+        "import sys, torch, yolox\n"
+        "from yolox.config import EvalSpec\nfrom yolox.families.yolox import YoloxSpec\n"
+        "from yolox.models.fuse import fuse\nfrom yolox.ops.nms import postprocess\n"
+        "model = fuse(YoloxSpec(3, width=0.125).build())\n"
+        "with torch.no_grad():\n"
+        "    (found,) = postprocess(model(torch.zeros(1, 3, 64, 64)), EvalSpec(conf=0.0))\n"
+        "assert len(found)\nprint(sorted(sys.modules), file=sys.stderr)"
+    )
+    assert not {"torch._dynamo", "torchvision"} & set(imported(script))
+
+
 @pytest.mark.parametrize(
     ("named", "there"),
     [

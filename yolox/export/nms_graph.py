@@ -132,12 +132,8 @@ _GATHER = """
 """
 
 
-def append_nms(content: Any, spec: EvalSpec, classes: int, output: str) -> Any:
-    """A model whose output `decoded` [B, A, 5 + C] is followed by suppression.
-
-    The new output is [B, K, 6]: x1, y1, x2, y2, score, class; zeros and class -1 after the last.
-    Raises UsageError for what no standard operator does.
-    """
+def require_operators(spec: EvalSpec) -> None:
+    """Raises UsageError for a suppression that no standard operator does."""
     if spec.max_detections < 1:
         raise UsageError(f"NMS in the graph needs max_detections, not {spec.max_detections}")
     for key in ("soft_nms", "min_class_ratio", "min_objectness_ratio"):
@@ -145,6 +141,14 @@ def append_nms(content: Any, spec: EvalSpec, classes: int, output: str) -> Any:
             raise UsageError(f"NMS in the graph cannot do {key} {getattr(spec, key)}")
     if spec.class_agnostic and spec.multi_class:
         raise UsageError("NMS in the graph is either class-agnostic or multi-class")
+
+
+def append_nms(content: Any, spec: EvalSpec, classes: int, output: str) -> Any:
+    """A model whose output `decoded` [B, A, 5 + C] is followed by suppression.
+
+    The new output is [B, K, 6]: x1, y1, x2, y2, score, class; zeros and class -1 after the last.
+    spec: one that `require_operators` takes.
+    """
     onnx = require_extra("onnx", "onnx")
     graph = onnx.parser.parse_graph(_text(spec, classes, output))
     opset = next(item.version for item in content.opset_import if item.domain == "")

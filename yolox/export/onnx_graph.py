@@ -20,7 +20,7 @@ from yolox.backends.base import ModelInfo, require_extra
 from yolox.config import EvalSpec
 from yolox.defaults import INPUT, OPSET, OUTPUT
 from yolox.errors import ExportError, UsageError
-from yolox.export.nms_graph import DECODED, append_nms
+from yolox.export.nms_graph import DECODED, append_nms, require_operators
 from yolox.files import whole_file
 
 KNOWN_OPSETS = range(18, 24)
@@ -36,7 +36,8 @@ class GraphSpec:
     decode: boxes in pixels; without it they come raw, as YOLOX exports by default.
     nms: thresholds of a suppression inside the graph (it decodes, too).
     half: weights and arithmetic in fp16; images and output stay fp32.
-    Raises ValueError for a size, batch or opset that cannot be.
+    Raises ValueError for a batch, opset or names that cannot be, UsageError for a suppression that
+    no operator does.
     """
 
     size_hw: tuple[int, int]
@@ -59,6 +60,8 @@ class GraphSpec:
             )
         if self.input_name == self.output_name:
             raise ValueError(f"input and output are both named {self.input_name!r}")
+        if self.nms:
+            require_operators(self.nms)
 
     def describe(self, info: ModelInfo) -> ModelInfo:
         """`info` with what this graph makes of the model."""

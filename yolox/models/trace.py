@@ -23,7 +23,7 @@ from yolox.models.graph import Labels, Layer, Trace
 from yolox.models.network import Network
 
 # One value in, one value out, channel by channel (a trailing underscore means in place).
-_UNARY = {
+_ELEMENTWISE = {
     "silu",
     "relu",
     "hardswish",
@@ -34,6 +34,17 @@ _UNARY = {
     "clamp",
     "clamp_min",
     "clamp_max",
+    "neg",
+    "exp",
+    "sqrt",
+    "gelu",
+    "tanh",
+    "elu",
+    "mish",
+    "softplus",
+}
+_UNARY = {
+    *_ELEMENTWISE,
     "max_pool2d_with_indices",
     "max_pool2d",
     "avg_pool2d",
@@ -48,17 +59,9 @@ _UNARY = {
     "_to_copy",
     "alias",
     "detach",
-    "neg",
-    "exp",
     "pow",
-    "sqrt",
-    "gelu",
-    "tanh",
     "dropout",
     "native_dropout",
-    "elu",
-    "mish",
-    "softplus",
 }
 _BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 _RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "squeeze"}
@@ -95,6 +98,49 @@ class _Known:
     maker: str | None = None
 
 
+def _shortcut(name: str, func: Any, args: tuple[Any, ...]) -> Any:
+    """The output of what PyTorch takes long to tell, or None.
+
+    Batch norms would be two thirds of a trace; for others PyTorch imports its compiler (2 s).
+    Raises RuntimeError, as PyTorch does, for a batch norm of other channels.
+    """
+    in_place, plain = name.endswith("_"), name.rstrip("_")
+    if "batch_norm" in name:
+        _require_channels(args[0], args[1:5])
+        same = [torch.empty_like(args[0]) for _ in func._schema.returns]
+        return tuple(same) if len(same) > 1 else same[0]
+    if name == "cat":
+        return _joined(args[0], args[1] if len(args) > 1 else 0)
+    if plain in _ELEMENTWISE and args[0].is_floating_point():
+        return args[0] if in_place else torch.empty_like(args[0])
+    if plain in _BINARY:
+        return _combined(args[:2], in_place)
+    return None
+
+
+def _joined(parts: Sequence[Tensor], dim: int) -> Tensor | None:
+    """Tensors side by side; None for what is left to PyTorch, mistakes among it."""
+    first = parts[0]
+    if not 0 <= dim < first.dim():
+        return None
+    kinds = {(part.dtype, part.shape[:dim], part.shape[dim + 1 :]) for part in parts}
+    if len(kinds) > 1 or any(part.dim() != first.dim() for part in parts):
+        return None
+    length = sum(part.shape[dim] for part in parts)
+    return first.new_empty((*first.shape[:dim], length, *first.shape[dim + 1 :]))
+
+
+def _combined(pair: Sequence[Any], in_place: bool) -> Tensor | None:
+    """Two tensors value by value, or one and a number; None for what is left to PyTorch."""
+    found = [item for item in pair if isinstance(item, Tensor)]
+    if len({item.dtype for item in found}) > 1 or not found[0].is_floating_point():
+        return None
+    shape = torch.broadcast_shapes(*(item.shape for item in found))
+    if not in_place:
+        return found[0].new_empty(shape)
+    return pair[0] if isinstance(pair[0], Tensor) and pair[0].shape == shape else None
+
+
 def _require_channels(features: Tensor, values: Sequence[Any]) -> None:
     """Raises RuntimeError, as PyTorch does, where a batch norm has not a value per channel."""
     for value in values:
@@ -120,6 +166,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive: list[Any] = []  # ids stay unique as long as their tensors live
         self._fixed: list[int] = []
         self._layers: dict[str, Layer] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not to be hidden from torch.compile: PyTorch imports its compiler to do that (2 s)."""
+        return False
 
     def start(self, image: Tensor) -> None:
         """The channels of the image are fixed."""
@@ -158,11 +209,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = func._overloadpacket.__name__
-        if "batch_norm" in name:  # PyTorch takes two thirds of a trace to find this out
-            _require_channels(args[0], args[1:5])
-            same = [torch.empty_like(args[0]) for _ in func._schema.returns]
-            out: Any = tuple(same) if len(same) > 1 else same[0]
-        else:
+        out = _shortcut(name, func, args)
+        if out is None:
             out = func(*args, **(kwargs or {}))
         self._alive.append(out)
         read = tensors((args, kwargs))

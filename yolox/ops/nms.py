@@ -5,6 +5,7 @@ from torch import Tensor
 
 from yolox.config import EvalSpec
 from yolox.ops.boxes import cxcywh_to_xyxy
+from yolox.ops.suppress import suppressed, suppressed_by_class
 
 SOFT_NMS_SIGMA = 0.5  # Bodla 2017, Gaussian weighting
 
@@ -89,13 +90,9 @@ def _clear_enough(decoded: Tensor, rows: Tensor, spec: EvalSpec) -> Tensor:
 
 
 def _hard_nms(rows: Tensor, scores: Tensor, spec: EvalSpec) -> Tensor:
-    from torchvision.ops import batched_nms, nms  # noqa: PLC0415 - it takes a second
-
     if spec.class_agnostic:
-        kept: Tensor = nms(rows[:, :4], scores, spec.nms)
-    else:
-        kept = batched_nms(rows[:, :4], scores, rows[:, 6], spec.nms)
-    return rows[kept]
+        return rows[suppressed(rows[:, :4], scores, spec.nms)]
+    return rows[suppressed_by_class(rows[:, :4], scores, rows[:, 6], spec.nms)]
 
 
 def _soft_nms(rows: Tensor, scores: Tensor, spec: EvalSpec) -> Tensor:
