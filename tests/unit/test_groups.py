@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_small
 from torchvision.ops import DeformConv2d
 
@@ -516,20 +517,29 @@ def test_the_table_names_groups_and_what_is_kept():
     assert "first.0, second.0" in table
 
 
+WEIGHT = (6, 3, 3, 2)
 CALLS = {
-    "sum": lambda a, b: a + b,
-    "sum in place": lambda a, b: a.add_(b),
-    "scaled by one map": lambda a, b: a[:, :1] * b,
-    "divided by a number": lambda a, b: 3 - a / 2,
-    "of another type": lambda a, b: a + b.double(),
-    "whole numbers": lambda a, b: a.long() / b.long(),
-    "in place of a smaller one": lambda a, b: a.mul_(b.mean((2, 3), keepdim=True)),
-    "activation": lambda a, b: torch.sigmoid(a),
-    "activation in place": lambda a, b: torch.relu_(a),
-    "of whole numbers": lambda a, b: torch.exp(a.long()),
-    "channels side by side": lambda a, b: torch.cat([a, b[:, :2]], 1),
-    "cells side by side": lambda a, b: torch.cat([a.flatten(2), b.flatten(2)], -1),
-    "types side by side": lambda a, b: torch.cat([a, b.double()], 1),
+    "convolution": lambda a, b, w: F.conv2d(a, w, stride=(2, 3), padding=(1, 0)),
+    "dilated convolution": lambda a, b, w: F.conv2d(a, w[:, :1], dilation=(2, 3), groups=3),
+    "transposed convolution": lambda a, b, w: F.conv_transpose2d(a, w[:3], stride=2),
+    "pooling": lambda a, b, w: F.max_pool2d(a, 5, stride=1, padding=2),
+    "pooling by its own side": lambda a, b, w: F.max_pool2d(a, (3, 2)),
+    "pooling of what is left, too": lambda a, b, w: F.max_pool2d(a, 3, ceil_mode=True),
+    "larger": lambda a, b, w: F.interpolate(a, scale_factor=2),
+    "sum": lambda a, b, w: a + b,
+    "sum in place": lambda a, b, w: a.add_(b),
+    "scaled by one map": lambda a, b, w: a[:, :1] * b,
+    "divided by a number": lambda a, b, w: 3 - a / 2,
+    "of another type": lambda a, b, w: a + b.double(),
+    "whole numbers": lambda a, b, w: a.long() / b.long(),
+    "in place of a smaller one": lambda a, b, w: a.mul_(b.mean((2, 3), keepdim=True)),
+    "activation": lambda a, b, w: torch.sigmoid(a),
+    "limited by another": lambda a, b, w: torch.clamp(a[:, :1], b),
+    "activation in place": lambda a, b, w: torch.relu_(a),
+    "of whole numbers": lambda a, b, w: torch.exp(a.long()),
+    "channels side by side": lambda a, b, w: torch.cat([a, b[:, :2]], 1),
+    "cells side by side": lambda a, b, w: torch.cat([a.flatten(2), b.flatten(2)], -1),
+    "types side by side": lambda a, b, w: torch.cat([a, b.double()], 1),
 }
 
 
@@ -539,19 +549,29 @@ def test_a_trace_knows_shapes_and_types_as_pytorch_does(call):
 
     class Asking(Net):
         def raw(self, images):
-            found.append(call(images.clone(), images + 1))
+            weight = images.new_empty(WEIGHT)
+            found.append(call(images.clone(), images + 1, weight))
             return found
 
     trace(Asking(), (16, 24))
     image = torch.rand(1, 3, 16, 24)
-    wanted = call(image.clone(), image + 1)
+    wanted = call(image.clone(), image + 1, torch.rand(WEIGHT))
     assert (found[0].shape, found[0].dtype) == (wanted.shape, wanted.dtype)
 
 
-def test_what_does_not_fit_cannot_be_traced():
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda image: torch.cat([image, image[:, :, 1:]], 1),
+        lambda image: image + image[:, :, 1:],
+        lambda image: F.conv2d(image, image.new_empty(4, 2, 3, 3)),
+        lambda image: F.conv2d(image, image.new_empty(4, 3, 99, 99)),
+    ],
+)
+def test_what_does_not_fit_cannot_be_traced(call):
     class Wrong(Net):
         def raw(self, images):
-            return torch.cat([images, images[:, :, 1:]], 1)
+            return call(images)
 
     with pytest.raises(ModelError, match="cannot be traced"):
         trace(Wrong(), (16, 24))

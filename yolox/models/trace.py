@@ -21,30 +21,11 @@ from yolox.errors import ModelError
 from yolox.models.channels import is_convolution, is_depthwise, is_plain_norm
 from yolox.models.graph import Labels, Layer, Trace
 from yolox.models.network import Network
+from yolox.models.outputs import BINARY, ELEMENTWISE, FEATURE_DIMS, known_output
 
 # One value in, one value out, channel by channel (a trailing underscore means in place).
-_ELEMENTWISE = {
-    "silu",
-    "relu",
-    "hardswish",
-    "leaky_relu",
-    "sigmoid",
-    "hardsigmoid",
-    "hardtanh",
-    "clamp",
-    "clamp_min",
-    "clamp_max",
-    "neg",
-    "exp",
-    "sqrt",
-    "gelu",
-    "tanh",
-    "elu",
-    "mish",
-    "softplus",
-}
 _UNARY = {
-    *_ELEMENTWISE,
+    *ELEMENTWISE,
     "max_pool2d_with_indices",
     "max_pool2d",
     "avg_pool2d",
@@ -63,9 +44,7 @@ _UNARY = {
     "dropout",
     "native_dropout",
 }
-_BINARY = {"add", "sub", "mul", "div", "maximum", "minimum"}
 _RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "squeeze"}
-_FEATURE_DIMS = 4  # batch, channels, height, width
 _VECTOR_DIMS = 2  # batch, channels: of features that were pooled to one cell
 
 
@@ -96,56 +75,6 @@ class _Known:
 
     labels: Labels
     maker: str | None = None
-
-
-def _shortcut(name: str, func: Any, args: tuple[Any, ...]) -> Any:
-    """The output of what PyTorch takes long to tell, or None.
-
-    Batch norms would be two thirds of a trace; for others PyTorch imports its compiler (2 s).
-    Raises RuntimeError, as PyTorch does, for a batch norm of other channels.
-    """
-    in_place, plain = name.endswith("_"), name.rstrip("_")
-    if "batch_norm" in name:
-        _require_channels(args[0], args[1:5])
-        same = [torch.empty_like(args[0]) for _ in func._schema.returns]
-        return tuple(same) if len(same) > 1 else same[0]
-    if name == "cat":
-        return _joined(args[0], args[1] if len(args) > 1 else 0)
-    if plain in _ELEMENTWISE and args[0].is_floating_point():
-        return args[0] if in_place else torch.empty_like(args[0])
-    if plain in _BINARY:
-        return _combined(args[:2], in_place)
-    return None
-
-
-def _joined(parts: Sequence[Tensor], dim: int) -> Tensor | None:
-    """Tensors side by side; None for what is left to PyTorch, mistakes among it."""
-    first = parts[0]
-    if not 0 <= dim < first.dim():
-        return None
-    kinds = {(part.dtype, part.shape[:dim], part.shape[dim + 1 :]) for part in parts}
-    if len(kinds) > 1 or any(part.dim() != first.dim() for part in parts):
-        return None
-    length = sum(part.shape[dim] for part in parts)
-    return first.new_empty((*first.shape[:dim], length, *first.shape[dim + 1 :]))
-
-
-def _combined(pair: Sequence[Any], in_place: bool) -> Tensor | None:
-    """Two tensors value by value, or one and a number; None for what is left to PyTorch."""
-    found = [item for item in pair if isinstance(item, Tensor)]
-    if len({item.dtype for item in found}) > 1 or not found[0].is_floating_point():
-        return None
-    shape = torch.broadcast_shapes(*(item.shape for item in found))
-    if not in_place:
-        return found[0].new_empty(shape)
-    return pair[0] if isinstance(pair[0], Tensor) and pair[0].shape == shape else None
-
-
-def _require_channels(features: Tensor, values: Sequence[Any]) -> None:
-    """Raises RuntimeError, as PyTorch does, where a batch norm has not a value per channel."""
-    for value in values:
-        if isinstance(value, Tensor) and value.shape != (features.shape[1],):
-            raise RuntimeError(f"a batch norm of {len(value)} channels reads {features.shape[1]}")
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -209,7 +138,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = func._overloadpacket.__name__
-        out = _shortcut(name, func, args)
+        out = known_output(name, func, args)
         if out is None:
             out = func(*args, **(kwargs or {}))
         self._alive.append(out)
@@ -229,7 +158,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _rule(self, name: str) -> Callable[[str, tuple[Any, ...], Any], bool] | None:
         if name in _UNARY:
             return self._unary
-        if name in _BINARY:
+        if name in BINARY:
             return self._binary
         if name in _RESHAPES:
             return self._reshape
@@ -254,7 +183,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         first = out[0] if isinstance(out, tuple) else out
         if known is None:
             return True
-        if first.dim() not in (_FEATURE_DIMS, _VECTOR_DIMS) or first.shape[1] != len(known.labels):
+        if first.dim() not in (FEATURE_DIMS, _VECTOR_DIMS) or first.shape[1] != len(known.labels):
             return False
         self._note(first, _Known(known.labels))
         return True
@@ -274,7 +203,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = [k for k in map(self._of, args[:2]) if k is not None]
         if not found:
             return True
-        if out.dim() != _FEATURE_DIMS:
+        if out.dim() != FEATURE_DIMS:
             return False
         if any(isinstance(a, Tensor) and self._of(a) is None and a.numel() > 1 for a in args[:2]):
             return False  # a parameter or constant per channel, which nobody would cut
@@ -356,11 +285,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if all(part is None for part in parts):
             return True
         dim = args[1] if len(args) > 1 else 0
-        if (
-            any(part is None for part in parts)
-            or dim % out.dim() != 1
-            or out.dim() != _FEATURE_DIMS
-        ):
+        if any(part is None for part in parts) or dim % out.dim() != 1 or out.dim() != FEATURE_DIMS:
             return False
         labels = [part.labels for part in parts if part is not None]
         self._note(out, _Known(np.concatenate(labels)))
@@ -371,8 +296,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known is None:
             return True
         dims = {dim % args[0].dim() for dim in args[1]}
-        cells = dims <= {2, 3} and (out.dim() == _FEATURE_DIMS or dims == {2, 3})
-        if args[0].dim() != _FEATURE_DIMS or not cells:
+        cells = dims <= {2, 3} and (out.dim() == FEATURE_DIMS or dims == {2, 3})
+        if args[0].dim() != FEATURE_DIMS or not cells:
             return False
         self._note(out, _Known(known.labels))
         return True
@@ -381,11 +306,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._of(args[0])
         if known is None:
             return True
-        if out.dim() != _FEATURE_DIMS:
+        if out.dim() != FEATURE_DIMS:
             return False
         given = [*args[1:], *(0, None, None, 1)[len(args) - 1 :]]
         dim, start, end, step = given
-        labels = known.labels[start:end:step] if dim % _FEATURE_DIMS == 1 else known.labels
+        labels = known.labels[start:end:step] if dim % FEATURE_DIMS == 1 else known.labels
         self._note(out, _Known(labels))
         return True
 
@@ -393,9 +318,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._of(args[0])
         if known is None:
             return True
-        if out[0].dim() != _FEATURE_DIMS:
+        if out[0].dim() != FEATURE_DIMS:
             return False
-        along_channels = len(args) > 2 and args[2] % _FEATURE_DIMS == 1
+        along_channels = len(args) > 2 and args[2] % FEATURE_DIMS == 1
         start = 0
         for part in out:
             stop = start + part.shape[1]

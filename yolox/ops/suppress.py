@@ -37,7 +37,7 @@ def suppressed_by_class(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, iou:
         offsets = labels.to(boxes_xyxy) * (boxes_xyxy.max() + 1)
         return suppressed(boxes_xyxy + offsets[:, None], scores, iou)
     found = []
-    for label in labels.unique():
+    for label in labels.unique():  # type: ignore[no-untyped-call]
         rows = (labels == label).nonzero()[:, 0]
         found.append(rows[suppressed(boxes_xyxy[rows], scores[rows], iou)])
     kept = torch.cat(found).sort().values
@@ -51,7 +51,7 @@ def _operator() -> Any:
     if found and found.origin and "torchvision" not in sys.modules:
         for library in Path(found.origin).parent.glob("_C*"):
             with suppress(OSError):
-                torch.ops.load_library(str(library))
+                torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     if not hasattr(torch.ops.torchvision, "nms"):
         import torchvision  # noqa: F401, PLC0415 - see above
     return torch.ops.torchvision.nms
