@@ -12,6 +12,7 @@ import accuracy_time
 import end_to_end
 import input_pipeline
 import official_step
+import rectangles
 import start_up
 import workers_memory
 from table import show, table
@@ -30,6 +31,7 @@ def main() -> None:
         workers_memory.rows(data, official),
         accuracy_time.rows(),
         end_to_end.rows(data, official),
+        rectangles.rows(data),
     )
     print("\n" + table(show(chain(*steps))))
 
