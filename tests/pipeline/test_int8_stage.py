@@ -11,6 +11,8 @@ from yolox.cli.verify import main as verify_main
 from yolox.compress.report.read import read_report
 from yolox.compress.selection import ApMeasure
 
+MASKED = "mask: {share: 0.3, criterion: magnitude}\nadapt: null"
+
 
 @pytest.fixture
 def command(tmp_path, ckpt, synthetic_dir, monkeypatch):
@@ -18,11 +20,9 @@ def command(tmp_path, ckpt, synthetic_dir, monkeypatch):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     monkeypatch.setattr("yolox.compress.run.FEWEST", 6)
 
-    def call(int8, *words, backends="torch"):
+    def call(int8, *words, backends="torch", before=MASKED):
         recipe = tmp_path / "recipe.yaml"
-        recipe.write_text(
-            f"mask: {{share: 0.3, criterion: magnitude}}\nadapt: null\nint8: {int8}\n"
-        )
+        recipe.write_text(f"{before}\nint8: {int8}\n")
         given = ["--ckpt", str(ckpt), "--recipe", str(recipe), "--out", str(tmp_path / "out")]
         quick = ["--backends", backends, "--resamples", "0", "--device", "cpu"]
         return run(prune_main, [*given, *quick, *words, "data_dir", str(synthetic_dir)])
@@ -49,6 +49,18 @@ def test_the_file_is_a_row_beside_float_models_in_its_runtime(command, capsys):
     assert command("{max_drop: null}", "--until", "int8") == 0
     assert "int8: done before, kept" in capsys.readouterr().err
     assert run(verify_main, [str(command.out)]) == 0
+
+
+def test_nothing_else_has_to_be_taken_away(command, trainer):
+    """A recipe may prepare the dense model for 8 bits and quantise it."""
+    before = "recover: {max_epoch: 1, fake_int8: true}"
+    assert command("{max_drop: null}", "--no-eval", backends="none", before=before) == 0
+    ((exp, _),) = trainer.calls
+    assert exp.fake_int8
+    rows = read_report(command.out / "report.json").rows
+    assert [row.name for row in rows] == ["dense", "recovered", "merged", "int8"]
+    assert rows[2].nonzero_params == rows[0].nonzero_params
+    assert rows[3].file_bytes < 0.5 * rows[0].file_bytes
 
 
 def test_too_few_images_are_noticed_before_the_work(command, monkeypatch, capsys):

@@ -85,8 +85,8 @@ class AdaptStage(Stage):
     writes = ("adapted.pth", "parts")
 
     def is_asked(self, job: CompressionJob) -> bool:
-        """Unless the recipe says that nothing is fitted."""
-        return job.recipe.adapt is not None
+        """Unless nothing was taken away, or the recipe says that nothing is fitted."""
+        return job.recipe.adapt is not None and job.recipe.takes_away
 
     def given(self, job: CompressionJob, found: Artefacts) -> AdaptInputs:
         """Both checkpoints, the images, and how the best part is found."""

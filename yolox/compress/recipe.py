@@ -32,8 +32,13 @@ class Recipe:
     int8: Int8Step | None = None
 
     def __post_init__(self) -> None:
-        if self.mask is None and self.prune is None:
-            raise ValueError("neither mask nor prune: there is nothing to compress")
+        if not self.takes_away and self.int8 is None:
+            raise ValueError("neither mask, prune nor int8: there is nothing to compress")
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether weights or channels go."""
+        return self.mask is not None or self.prune is not None
 
     @property
     def needs_images(self) -> bool:

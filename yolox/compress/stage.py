@@ -64,7 +64,7 @@ class Stage(ABC):
 
 def latest(found: Artefacts, before: str) -> Source:
     """The artefact that a stage goes on from: the last of the chain before one of its names."""
-    names = [name for name in CHAIN[: CHAIN.index(before)] if name in found]
+    names = [name for name in (DENSE, *CHAIN[: CHAIN.index(before)]) if name in found]
     return Source(names[-1], found[names[-1]].path)
 
 

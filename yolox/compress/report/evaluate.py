@@ -108,11 +108,11 @@ def _data_sets(job: CompressionJob) -> dict[str, DetectionDataset]:
 
 
 def _bars(found: Artefacts) -> list[Bar]:
-    """Channels kept of each group, or weights kept of each masked layer."""
+    """Channels kept of each group, or weights kept of each masked layer, if any."""
     if PLAN in found:
         groups = load_json(found[PLAN].path)["groups"]
         return [Bar(g["name"], len(g["kept"]), g["size"]) for g in groups]
-    masks = checkpoint.read(found["masked"].path)["masks"]
+    masks = checkpoint.read(found["masked"].path)["masks"] if "masked" in found else {}
     return [Bar(name, int(mask.sum()), mask.numel()) for name, mask in masks.items()]
 
 
