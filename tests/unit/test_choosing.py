@@ -51,6 +51,26 @@ def test_without_labels_or_images_the_last_is_kept(task):
     )
 
 
+class Measure:
+    """Notes how it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def of(self, model, info, device, int8):
+        self.asked.append(int8)
+        return 0.5
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_what_is_for_an_int8_file_is_compared_with_8_bits(task, int8):
+    models = {"before": torch.nn.Identity(), "after": torch.nn.Identity()}
+    ap = Measure()
+    rule = SelectionRule(ap, None, task.distance, int8)
+    assert rule.select(models, models["before"], None, torch.device("cpu")).name == "after"
+    assert ap.asked == [int8, int8]
+
+
 @pytest.mark.parametrize(("share", "images"), [(0.0, 6), (0.25, 3)])
 def test_the_floor_of_int8_is_chosen_on_the_same_images(task, monkeypatch, share, images):
     task.exp.select_share = share

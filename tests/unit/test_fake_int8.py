@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.tiny_models import noise
-from yolox.models.fake_int8 import FakeInt8, round_in_own_range, round_int8, round_uint8
+from yolox.models.fake_int8 import FakeInt8, as_int8, round_in_own_range, round_int8, round_uint8
 
 
 def small() -> nn.Sequential:
@@ -77,3 +77,13 @@ def test_gradients_pass_through_the_rounding():
         rounded = gradient()
     assert not torch.equal(plain, rounded)
     assert float(torch.cosine_similarity(plain, rounded, dim=0)) > 0.95
+
+
+def test_a_model_to_be_judged_computes_with_8_bits_everywhere():
+    model, images = small().eval(), noise(2, (16, 16)).float()
+    rounding, judged = FakeInt8(model), as_int8(small().eval())
+    with torch.no_grad():
+        with rounding.active():
+            wanted = model(images)
+        assert torch.equal(judged(images), wanted)
+        assert not torch.equal(model(images), wanted)

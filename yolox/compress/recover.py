@@ -173,6 +173,7 @@ class _Tuning(Stage):
         adapted = job.recipe.adapt if job.recipe.adapt is not None else AdaptStep()
         tuned = recovery_experiment(job, found[LABELS].path if LABELS in found else None)
         rule = replace(job, exp=tuned).selection_rule(adapted.images)
+        rule = replace(rule, int8=tuned.fake_int8)
         training = Training(tuned, job.options, announced="max_epoch" not in _named(job))
         return TuneInputs(self.source(found), found[DENSE].path, training, rule)
 

@@ -4,6 +4,7 @@ Models are compared by AP where there are labelled images, else by how far their
 the dense model's on calibration images, else not at all: then the last one is kept.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.predict import PredictOptions
 from yolox.exp import BaseExp
 from yolox.families.base import Distance
+from yolox.models.fake_int8 import as_int8
 from yolox.models.fuse import fuse
 from yolox.models.network import Network
 
@@ -79,9 +81,12 @@ class ApMeasure:
     size_hw: tuple[int, int]
     options: PredictOptions
 
-    def of(self, model: Network, info: ModelInfo, device: torch.device) -> float:
-        """AP of a model; 0 where it is undefined."""
-        return self.of_backend(TorchBackend(fuse(model), info, device))
+    def of(
+        self, model: Network, info: ModelInfo, device: torch.device, int8: bool = False
+    ) -> float:
+        """AP of a model, or of what it computes with 8 bits; 0 where it is undefined."""
+        fused = fuse(model)
+        return self.of_backend(TorchBackend(as_int8(fused) if int8 else fused, info, device))
 
     def of_backend(self, backend: Backend) -> float:
         """AP of what any backend computes; 0 where it is undefined."""
@@ -98,12 +103,14 @@ class ApMeasure:
 class SelectionRule:
     """Compares models that were made from the same dense one.
 
-    ap: on images that choose, where there are any. images: else to compare outputs on.
+    ap: on images that choose, where there are any. images: else to compare outputs on. int8: the
+    candidates are for an INT8 file, and are compared as they compute with 8 bits.
     """
 
     ap: ApMeasure | None
     images: ImageSet | None
     distance: OutputDistance
+    int8: bool = False
 
     def select(
         self,
@@ -115,11 +122,15 @@ class SelectionRule:
         """The best of the candidates. info: what a runtime must know of all of them."""
         ap = self.ap
         if ap is not None:
-            return select(candidates, "AP", lambda model: ap.of(model, info, device))
+            return select(candidates, "AP", lambda model: ap.of(model, info, device, self.int8))
         if self.images is None:
             return select(candidates, "nothing measured", None)
         images = self.images.open(device, IMAGES)
-        score = OutputSimilarity(dense, images, self.distance.of)
+        similarity = OutputSimilarity(dense, images, self.distance.of)
+
+        def score(model: Network) -> float:
+            return similarity(as_int8(copy.deepcopy(model)) if self.int8 else model)
+
         return select(candidates, "similarity to the dense model's outputs", score)
 
 

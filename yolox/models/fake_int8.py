@@ -6,12 +6,13 @@ nothing were rounded (straight-through, Bengio 2013), but for values beyond the 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 LEAST_SCALE = 1e-12
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class FakeInt8:
@@ -41,6 +42,10 @@ class FakeInt8:
         finally:
             self._on = False
 
+    def always(self) -> None:
+        """Round from now on."""
+        self._on = True
+
     def _before(self, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self._on:
             return None
@@ -53,6 +58,12 @@ class FakeInt8:
 
     def _given(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
         return round_in_own_range(output).to(output.dtype) if self._on else None
+
+
+def as_int8(model: Module) -> Module:
+    """The model itself, which from now on computes with 8 bits wherever it is asked."""
+    FakeInt8(model).always()
+    return model
 
 
 def round_int8(weight: Tensor) -> Tensor:
