@@ -32,12 +32,13 @@ class Remembered:
         import onnx  # an extra: imported where it is used
 
         layers = _layers(module, inputs, options)
-        shared = self._folder / _digest(layers, {})
-        own = self._folder / _digest(layers, module.state_dict())
-        if not shared.is_file() and not own.is_file():
+        path = shared = self._folder / _digest(layers, {})
+        if not shared.is_file():
+            path = self._folder / _digest(layers, module.state_dict())
+        if not path.is_file():
             content = _trace(module, inputs, **options).model_proto
-            _write(content, shared if _holds(content, module) else own)
-        path = own if own.is_file() else shared
+            path = shared if _holds(content, module) else path
+            _write(content, path)
         content = onnx.load_from_string(path.read_bytes())
         if path == shared:
             _put(content, module)

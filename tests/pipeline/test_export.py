@@ -186,13 +186,15 @@ def test_demo_and_deployment_take_exported_files(exported, tiny_exp, synthetic_d
     assert results
 
 
-def test_merged_checkpoint_is_exported(ckpt, tmp_path):
+def test_pruned_and_merged_checkpoints_are_exported(ckpt, tmp_path):
     out = tmp_path / "sparse"
     words = ["--ckpt", str(ckpt), "--out", str(out), "--until", "merge", "--no-recover"]
     words += ["--device", "cpu"]
     assert run(prune_main, words) == 0
-    target = tmp_path / "merged.onnx"
-    assert _export(out / "merged.pth", target) == 0
+    for name in ("merged", "adapted"):  # channels are gone in both, the second is not fused
+        target = tmp_path / f"{name}.onnx"
+        assert _export(out / f"{name}.pth", target) == 0
+        assert target.is_file()
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
