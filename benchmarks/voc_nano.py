@@ -26,7 +26,7 @@ from typing import Any
 from runs import ROOT, option_words, run_command
 from tabulate import tabulate
 
-from yolox.engine.checkpoint import weights_bytes
+from yolox.engine.checkpoint import read, weights_bytes
 
 VARIANTS = ("baseline", "dwconv", "mdconv", "fpn-dark2", "final", "ghost")
 STARTS = ("nothing", "coco")
@@ -116,7 +116,7 @@ class Bench:
         ckpt = self.train(variant, start, seed)
         trained = json.loads((self.out / f"{ckpt.parent.name}.train.json").read_text())
         found = self._evaluated(ckpt, "--voc", "--interval")
-        return {**trained, **found, "bytes": weights_bytes(ckpt)}
+        return {**trained, **found, "bytes": weights_bytes(read(ckpt), ckpt)}
 
     def _evaluated(self, ckpt: Path, *words: str) -> dict[str, Any]:
         """What `tools/eval.py` says of a checkpoint."""
@@ -138,7 +138,7 @@ class Bench:
             words = ["--recipe", str(recipe), "--out", str(out), "-b", BATCH]
             words += ["--control", "--until", "control"]
             self._run("compress/prune.py", "--ckpt", str(ckpt), *words)
-        found: dict[str, Any] = {"bytes": weights_bytes(merged), "APs": {}}
+        found: dict[str, Any] = {"bytes": weights_bytes(read(merged), merged), "APs": {}}
         found["control"] = self._evaluated(control)["AP"]
         for name in RUNTIMES:
             path = out / f"{name}.json"

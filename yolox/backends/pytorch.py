@@ -1,6 +1,5 @@
 """PyTorch itself: eager, or compiled by torch.compile."""
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from yolox.backends.base import Backend, ModelInfo, check_images
 from yolox.errors import UsageError
+from yolox.models.copies import copied
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -44,7 +44,7 @@ class TorchBackend(Backend):
             channels_last = _channels_last_wins(self._device, self._dtype)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         if precision != "fp32":
-            model = copy.deepcopy(model)
+            model = copied(model)
         model = model.to(self._device, self._dtype).eval()
         model = model.to(memory_format=self._layout)  # type: ignore[call-overload]
         self._model: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model

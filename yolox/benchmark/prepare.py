@@ -12,7 +12,7 @@ from yolox.benchmark.cases import BenchmarkSpec, Case, Model
 from yolox.data.folder import find_images
 from yolox.defaults import FILE_BACKENDS
 from yolox.engine import checkpoint
-from yolox.engine.restore import restore
+from yolox.engine.restore import restore_content
 from yolox.errors import DataError
 from yolox.exp import BaseExp
 from yolox.export.calibration import calibration_images, drawn_images
@@ -83,11 +83,12 @@ class _Maker:
         self._work, self._exp, self._calibration = work, exp, calibration
         self._name, self._size_hw = model.name, model.size_hw
         self._checkpoint = model.path or self._random(exp)
-        restored = restore(self._checkpoint, exp.detector_spec())
+        content = checkpoint.read(self._checkpoint)
+        restored = restore_content(content, self._checkpoint, exp.detector_spec())
         self._module: nn.Module = fuse(restored.model)
         self._info: ModelInfo = model_info(restored)
         self.size: Complexity = complexity(self._module, model.size_hw)
-        self._stored = checkpoint.weights_bytes(self._checkpoint)
+        self._stored = checkpoint.weights_bytes(content, self._checkpoint)
         self._graph: Any = None
         self._made: set[Path] = set()
 

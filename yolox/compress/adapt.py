@@ -1,6 +1,5 @@
 """The adapt stage: what is left of a model is fitted to the dense one that it was made from."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from yolox.compress.workspace import Loaded, Workspace
 from yolox.engine.masks import apply_masks
 from yolox.errors import ModelError
 from yolox.models.channels import cut_channels, relative_channels
+from yolox.models.copies import copied
 from yolox.models.network import Network
 from yolox.ops.precision import to_float64
 
@@ -122,7 +122,7 @@ class AdaptStage(Stage):
         kept = best(parts)
         adapted_from = kept.name  # what masks are drawn for; without masks: see below
         if given.masks is not None:  # the share holds for what is left
-            last = copy.deepcopy(kept.model)
+            last = copied(kept.model)
             masks = given.masks.draw(last, student.masks, device)
             apply_masks(last, masks)
             masked = replace(student, model=last, masks=masks)

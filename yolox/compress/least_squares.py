@@ -6,7 +6,6 @@ model's outputs (He 2017); batch-norm statistics are estimated again (EagleEye, 
 size that the model will run at (FixRes, Touvron 2019).
 """
 
-import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from yolox.compress.layer_statistics import (
 from yolox.compress.steps import AdaptStep
 from yolox.errors import DataError
 from yolox.models.channels import Channels
+from yolox.models.copies import copied
 from yolox.models.graph import Layer, Trace
 from yolox.models.network import Network
 from yolox.ops.precision import to_float64
@@ -85,7 +85,7 @@ def fold_constants(student: Student, trace: Trace) -> Network:
 
     A channel at rest sends its batch norm's bias through the activation. Data-free.
     """
-    resting = copy.deepcopy(student.dense).eval()
+    resting = copied(student.dense).eval()
     for layer in trace.layers.values():
         kept = student.kept(layer.name, "out")
         if layer.kind == "norm" and kept is not None:
@@ -105,7 +105,7 @@ def fold_constants(student: Student, trace: Trace) -> Network:
     device = next(resting.parameters()).device
     with observed_calls(resting, readers, see) as run:
         run(torch.zeros(1, resting.image_channels, *trace.size_hw, device=device))
-    folded = copy.deepcopy(student.model).eval()
+    folded = copied(student.model).eval()
     for name, found in constants.items():
         constant, kept = torch.stack(found).mean(0), student.kept(name, "out")
         _add_constant(folded, name, trace, constant if kept is None else constant[kept])
@@ -147,7 +147,7 @@ def least_squares(
     the layers before it, solved already, send. Their batch norms become the dense model's, since it
     is the outputs before those that are fitted: a student that was tuned may have others.
     """
-    solved = copy.deepcopy(student.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    solved = copied(student.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layers = _solvable(trace)
     normed = trace.normed()
     recorded = RecordedOutputs(student.dense.eval(), [layer.name for layer in layers], batches)
@@ -288,7 +288,7 @@ def recalibrate(model: Network, batches: Batches) -> Network:
 
     Raises DataError where they are too few values to have any.
     """
-    fresh = copy.deepcopy(model).eval()
+    fresh = copied(model).eval()
     norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

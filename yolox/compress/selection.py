@@ -4,7 +4,6 @@ Models are compared by AP where there are labelled images, else by how far their
 the dense model's on calibration images, else not at all: then the last one is kept.
 """
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from yolox.eval.evaluate import evaluate_alone
 from yolox.eval.predict import PredictOptions
 from yolox.exp import BaseExp
 from yolox.families.base import Distance
+from yolox.models.copies import copied
 from yolox.models.fake_int8 import as_int8
 from yolox.models.fuse import fuse
 from yolox.models.network import Network
@@ -129,7 +129,7 @@ class SelectionRule:
         similarity = OutputSimilarity(dense, images, self.distance.of)
 
         def score(model: Network) -> float:
-            return similarity(as_int8(copy.deepcopy(model)) if self.int8 else model)
+            return similarity(as_int8(copied(model)) if self.int8 else model)
 
         return select(candidates, "similarity to the dense model's outputs", score)
 

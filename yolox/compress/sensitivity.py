@@ -1,6 +1,5 @@
 """Sensitivity of channel groups: curves that are measured once and kept in `sensitivity.json`."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from yolox.compress.workspace import Loaded, Workspace
 from yolox.data.annotations import load_json
 from yolox.errors import DataError
 from yolox.files import text_hash, write_json
+from yolox.models.copies import copied
 
 SOLVED_ON = 64  # images on which readers are solved anew, at least
 FILE = "sensitivity.json"
@@ -77,7 +77,7 @@ def measured_curves(
     )
     if missing:
         images = given.images.open(device)
-        probe = copy.deepcopy(dense.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        probe = copied(dense.model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         systems = reader_systems(probe, Groups(tuple(missing), groups.trace), images)
         damage_of = _damage(given, dense._replace(model=probe), groups, images, device)
         for number, group in enumerate(missing, 1):

@@ -112,9 +112,8 @@ def description(content: Mapping[str, Any]) -> dict[str, Any]:
     return {key: content[key] for key in DESCRIPTION_KEYS if key in content}
 
 
-def weights_bytes(path: str | Path) -> int:
+def weights_bytes(content: Mapping[str, Any], path: str | Path) -> int:
     """Bytes of a checkpoint without its training state (that of a merged one is its file)."""
-    content = read(path)
     if "sparse" in content:
         return Path(path).stat().st_size
     buffer = io.BytesIO()

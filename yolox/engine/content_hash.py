@@ -12,6 +12,7 @@ from torch import Tensor
 
 KEY = "sha256"  # of a checkpoint, where the hash of all other keys stands
 THREADS = 4
+THREADS_FROM = 16_000_000  # bytes: threads cost more than they save below
 MAX_DEPTH = 100
 MAX_VALUES = 5_000_000  # a file of a few bytes can refer to one list any number of times
 
@@ -24,8 +25,11 @@ def content_hash(content: Mapping[str, Any]) -> str:
     """
     tensors: list[Tensor] = []
     form = _form({key: value for key, value in content.items() if key != KEY}, tensors, [0], 0)
-    with ThreadPoolExecutor(THREADS) as pool:
-        digests = list(pool.map(_tensor_hash, tensors))
+    if sum(tensor.nbytes for tensor in tensors if not tensor.is_sparse) < THREADS_FROM:
+        digests = list(map(_tensor_hash, tensors))
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            digests = list(pool.map(_tensor_hash, tensors))
     return hashlib.sha256(json.dumps([form, digests]).encode()).hexdigest()
 
 

@@ -1,12 +1,12 @@
 """Exponential moving average of a model: what is evaluated and shipped."""
 
-import copy
 import math
 
 import torch
 from torch import Tensor
 
 from yolox.families import Detector
+from yolox.models.copies import copied
 
 
 def ema_decay(updates: int, decay: float, warmup: float) -> float:
@@ -21,7 +21,7 @@ class ModelEMA:
     """
 
     def __init__(self, model: Detector, decay: float, warmup: float, updates: int = 0):
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copied(model).eval().requires_grad_(False)
         self.decay = decay
         self.warmup = warmup
         self.updates = updates

@@ -1,6 +1,5 @@
 """Evaluation during training: which epoch is the best, and what the best one reaches elsewhere."""
 
-import copy
 import math
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from yolox.engine.state import Run
 from yolox.eval.evaluate import Evaluation, evaluate
 from yolox.eval.tables import class_table, latency_line, metrics_table
 from yolox.families import Detector
+from yolox.models.copies import copied
 from yolox.models.fake_int8 import as_int8
 from yolox.models.fuse import fuse
 
@@ -69,7 +69,7 @@ def report_best(run: Run) -> float | None:
     path = best_path(run.folder)
     weights = dist.from_first(checkpoint.read(path)["model"] if dist.rank() == 0 else None)
     assert weights is not None
-    model = copy.deepcopy(run.eval_model)
+    model = copied(run.eval_model)
     load_state(model, weights, f"checkpoint {path}")
     found = _evaluate(run, model, run.eval_dataset)
     if found is not None and pictured:

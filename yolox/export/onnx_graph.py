@@ -3,7 +3,6 @@
 The file states everything a runtime needs beside the weights (`ModelInfo`).
 """
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from yolox.defaults import INPUT, OPSET, OUTPUT
 from yolox.errors import ExportError, UsageError
 from yolox.export.nms_graph import DECODED, append_nms, require_operators
 from yolox.files import whole_file
+from yolox.models.copies import copied
 
 KNOWN_OPSETS = range(18, 24)
 LARGEST_BATCH = 1024
@@ -93,7 +93,7 @@ class _Exported(nn.Module):
 
     def __init__(self, model: nn.Module, graph: GraphSpec):
         super().__init__()
-        self.model = copy.deepcopy(model).eval()
+        self.model = copied(model).eval()
         self.dtype = torch.float16 if graph.half else torch.float32
         self.model.to(self.dtype)
         self.decode = graph.decode or graph.nms is not None

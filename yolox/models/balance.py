@@ -1,12 +1,12 @@
 """Filters of one norm: the same function, in which one learning rate suits every layer."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
 
 from yolox.models.channels import filters, per_output
+from yolox.models.copies import copied
 from yolox.models.fuse import norm_pairs
 from yolox.models.network import Network
 
@@ -23,7 +23,7 @@ def balance_filters(model: Model) -> Model:
     step of SGD or Adam turns a filter depends on it (Salimans 2016). Weights that were restored
     from a fused model, or solved by least squares, have scales that differ a thousandfold.
     """
-    balanced = copy.deepcopy(model)
+    balanced = copied(model)
     for conv, norms in norm_pairs(balanced, "balanced").normed().items():
         _balance(balanced.get_submodule(conv), [balanced.get_submodule(norm) for norm in norms])
     return balanced

@@ -4,7 +4,6 @@ A pruned architecture is its spec and its channels: build the dense model, cut i
 Indices are those of the dense model, however often it was pruned.
 """
 
-import copy
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from yolox.errors import ModelError
+from yolox.models.copies import copied
 
 # layer name -> {"out": kept output channels, "in": kept input channels}; a side not named is whole.
 # A depthwise convolution and a batch norm have "out" only.
@@ -74,7 +74,7 @@ def cut_channels(model: Model, channels: Channels) -> Model:
 
     Raises ModelError naming the layer that is absent, cannot be cut, or has no such channels.
     """
-    return cut_in_place(copy.deepcopy(model), channels)
+    return cut_in_place(copied(model), channels)
 
 
 def cut_in_place(model: Model, channels: Channels) -> Model:

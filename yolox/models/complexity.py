@@ -1,6 +1,5 @@
 """Parameters and operations of a model, with the convention named."""
 
-import copy
 import warnings
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from yolox.models.channels import is_convolution
+from yolox.models.copies import copied
 from yolox.models.network import Network
 
 
@@ -40,7 +40,7 @@ def complexity(model: nn.Module, size_hw: tuple[int, int]) -> Complexity:
         warnings.simplefilter("ignore")  # thop uses deprecated version classes when imported
         from thop import profile  # noqa: PLC0415
 
-        probe = copy.deepcopy(model).eval()
+        probe = copied(model).eval()
         device = next(probe.parameters()).device
         image = torch.zeros(1, 3, *size_hw, device=device)
         kinds = {type(layer) for layer in probe.modules() if is_convolution(layer)}
@@ -82,7 +82,7 @@ def source_gflops(model: Network, size_hw: tuple[int, int]) -> float:
             each = layer.weight[0].numel() + (layer.bias is not None)
             count += each * output.numel()
 
-    probe = copy.deepcopy(model).eval()
+    probe = copied(model).eval()
     for layer in probe.modules():
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
             layer.register_forward_hook(add)

@@ -1,6 +1,5 @@
 """Batch norm folded into the convolution before it: the same function with fewer operations."""
 
-import copy
 from typing import Any, TypeVar
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from yolox.errors import ModelError
 from yolox.models.channels import per_output
+from yolox.models.copies import copied
 from yolox.models.graph import Trace
 from yolox.models.network import Network
 from yolox.models.trace import trace
@@ -22,7 +22,7 @@ def fuse(model: Model) -> Model:
 
     The others stay: of a convolution that several of them read, or something else besides.
     """
-    fused = copy.deepcopy(model).eval()
+    fused = copied(model).eval()
     new: dict[nn.Module, nn.Module] = {}
     for conv, norm in norm_pairs(fused, "fused").fusable().items():
         before, bn = fused.get_submodule(conv), fused.get_submodule(norm)
@@ -58,7 +58,7 @@ def fused_conv(conv: nn.Module, bn: nn.BatchNorm2d) -> nn.Module:
     """
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError("a batch norm without running statistics cannot be fused")
-    fused = copy.deepcopy(conv)
+    fused = copied(conv)
     out: Any = fused
     mean, variance, weight = map(_exact, (bn.running_mean, bn.running_var, out.weight))
     gain = torch.ones_like(mean) if bn.weight is None else _exact(bn.weight)

@@ -1,10 +1,10 @@
 """Linear layers as 1x1 convolutions, so that what they read can be cut like anything else."""
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from yolox.models.copies import copied
 
 
 class PointwiseLinear(nn.Module):
@@ -35,9 +35,9 @@ def with_pointwise_linears(module: nn.Module) -> nn.Module:
     """A copy in which every `nn.Linear` is a `PointwiseLinear`."""
     if type(module) is nn.Linear:
         return PointwiseLinear(module).train(module.training)
-    copied = copy.deepcopy(module)
-    for parent in list(copied.modules()):
+    changed = copied(module)
+    for parent in list(changed.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
                 setattr(parent, name, PointwiseLinear(child).train(child.training))
-    return copied
+    return changed

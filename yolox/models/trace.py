@@ -6,7 +6,6 @@ side by side, a convolution reads some and makes new ones. What no rule covers i
 channels are fixed. So the trace works on any network made of tensors [B, C, H, W].
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolox.errors import ModelError
 from yolox.models.channels import is_convolution, is_depthwise, is_plain_norm
+from yolox.models.copies import copied_without_values
 from yolox.models.graph import Labels, Layer, Trace
 from yolox.models.network import Network
 from yolox.models.outputs import BINARY, ELEMENTWISE, FEATURE_DIMS, known_output
@@ -53,7 +53,7 @@ def trace(model: Network, size_hw: tuple[int, int]) -> Trace:
 
     Raises ModelError where it cannot run without values (on torch's meta device).
     """
-    probe = copy.deepcopy(model).to("meta").eval()
+    probe = copied_without_values(model).eval()
     mode = _Watch(probe)
     image = torch.empty(1, model.image_channels, *size_hw, device="meta")
     try:

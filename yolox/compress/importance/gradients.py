@@ -1,6 +1,5 @@
 """Gradients of the loss on labelled images, for criteria that ask how the loss would change."""
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from yolox.data.sample import channels_first
 from yolox.engine.state import Experiment
 from yolox.exp import BaseExp
 from yolox.export.calibration import chosen_images
+from yolox.models.copies import copied
 from yolox.models.network import Network
 
 
@@ -40,7 +40,7 @@ def loss_gradients(model: Network, exp: Experiment, count: int) -> dict[str, Ten
 
     Batch norms use their statistics as in deployment. The model is left as it is.
     """
-    probe = copy.deepcopy(model).train().requires_grad_(True)
+    probe = copied(model).train().requires_grad_(True)
     for module in probe.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

@@ -126,7 +126,7 @@ def _checkpoint(
     content = checkpoint.read(path)
     restored = restore_content(content, path, exp.detector_spec())
     model = fuse(restored.model)
-    size, stored = complexity(model, exp.test_size), checkpoint.weights_bytes(path)
+    size, stored = complexity(model, exp.test_size), checkpoint.weights_bytes(content, path)
     counts = (size.params, size.nonzero, size.macs)
     row = ReportRow(name, None, None, *counts, stored, artefact.made_from)
     row.note = _note(content.get("chosen"))
