@@ -33,9 +33,9 @@ class Exp(BaseExp):
         super().__init__()
         self.data_dir = {data_dir!r}
         self.output_dir = {output_dir!r}
-        self.num_classes = 8
+        self.num_classes = 3
         self.depth, self.width = 0.33, 0.125
-        self.input_size = self.test_size = (64, 64)
+        self.input_size, self.test_size = (64, 64), (64, 96)
         self.random_size = (2, 3)
         self.data_num_workers = 0
         self.max_epoch, self.warmup_epochs, self.no_aug_epochs = 2, 1, 1
@@ -85,7 +85,7 @@ def golden_dir() -> Path:
 def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 training and 6 validation images of 128 pixels. Tests must not change it."""
     folder = tmp_path_factory.mktemp("data") / "synthetic"
-    make_dataset(folder, SyntheticSpec(train_images=12, val_images=6, size=128, seed=1))
+    make_dataset(folder, SyntheticSpec(train_images=12, val_images=6, size=128, classes=3, seed=1))
     return folder
 
 

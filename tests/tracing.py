@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,8 @@ class Remembered:
     """What the exporter answers; for equal networks, input shapes and options it is asked once.
 
     Networks that differ in the values of their weights alone share a graph, where it holds every
-    weight under its name as it is: the values are then put into it.
+    weight under its name as it is: the values are then put into it. So do calls that differ in the
+    names of inputs and outputs.
     folder: where the graphs lie, for all processes of a test run.
     """
 
@@ -26,7 +28,13 @@ class Remembered:
         folder.mkdir(exist_ok=True)
 
     def __call__(
-        self, module: nn.Module, inputs: tuple[Tensor, ...], **options: Any
+        self,
+        module: nn.Module,
+        inputs: tuple[Tensor, ...],
+        *,
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+        **options: Any,
     ) -> SimpleNamespace:
         """The same as `onnx_graph.exported`, as far as it is used."""
         import onnx  # an extra: imported where it is used
@@ -36,12 +44,14 @@ class Remembered:
         if not shared.is_file():
             path = self._folder / _digest(layers, module.state_dict())
         if not path.is_file():
-            content = _trace(module, inputs, **options).model_proto
+            names = {"input_names": input_names, "output_names": output_names}
+            content = _trace(module, inputs, **names, **options).model_proto
             path = shared if _holds(content, module) else path
             _write(content, path)
         content = onnx.load_from_string(path.read_bytes())
         if path == shared:
             _put(content, module)
+        _rename(content, input_names, output_names)
         return SimpleNamespace(model_proto=content)
 
 
@@ -85,6 +95,18 @@ def _holds(content: Any, module: nn.Module) -> bool:
         name in held and held[name].raw_data == _bytes(tensor)
         for name, tensor in module.state_dict().items()
     )
+
+
+def _rename(content: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    graph = content.graph
+    new = {part.name: name for part, name in zip(graph.input, inputs, strict=True)}
+    new |= {part.name: name for part, name in zip(graph.output, outputs, strict=True)}
+    for part in (*graph.input, *graph.output):
+        part.name = new[part.name]
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for number, name in enumerate(names):
+                names[number] = new.get(name, name)
 
 
 def _put(content: Any, module: nn.Module) -> None:

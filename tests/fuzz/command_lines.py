@@ -347,7 +347,7 @@ def _not_exported(*words: Any) -> None:
 def write_files(folder: Path, data: Path) -> None:
     """What command lines speak of: sound files, broken ones, and things that are no files."""
     exp = Exp()
-    exp.num_classes, exp.depth, exp.width = 8, 0.33, 0.0625
+    exp.num_classes, exp.depth, exp.width = 3, 0.33, 0.0625
     exp.input_size = exp.test_size = (64, 64)
     exp.data_dir, exp.data_num_workers = str(data), 0
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from yolox.cli.verify import main as verify_main
 from yolox.engine import checkpoint
 from yolox.errors import UsageError
 from yolox.export.open import require_device_used
+from yolox.export.quantize import OnnxQuantizer
 
 NMS = ["--nms", "--conf", "0.0001"]
 
@@ -47,13 +48,13 @@ def test_export_writes_what_it_proved(ckpt, tmp_path):
 
 def test_an_exported_file_knows_its_source(exported, ckpt, tmp_path, capsys):
     other = tmp_path / "other.pth"
-    checkpoint.save(other, {**checkpoint.read(ckpt), "class_names": list("abcdefgh")})
+    checkpoint.save(other, {**checkpoint.read(ckpt), "class_names": list("abc")})
     assert run(verify_main, [str(exported), "--source", str(ckpt)]) == 0
     assert run(verify_main, [str(exported), "--source", str(other)]) == 1
     assert "source of tiny.onnx" in error_line(capsys)
 
 
-@pytest.mark.parametrize("suffix", ["onnx", "xml"])
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("xml", marks=pytest.mark.slow)])
 def test_int8_to_a_floor(ckpt, tmp_path, suffix, synthetic_dir):
     images = tmp_path / "images"
     shutil.copytree(synthetic_dir / "train2017", images)
@@ -85,7 +86,7 @@ def test_int8_to_a_floor(ckpt, tmp_path, suffix, synthetic_dir):
     assert run(benchmark_main, [str(target), "--rounds", "3", "--json", str(rows)]) == 0
     (row,) = json.loads(rows.read_text())
     backend = {"onnx": "onnxruntime", "xml": "openvino"}[suffix]
-    assert (row["backend"], row["precision"], row["size"]) == (backend, "int8", [64, 64])
+    assert (row["backend"], row["precision"], row["size"]) == (backend, "int8", [64, 96])
     assert row["error"] is None
 
 
@@ -171,7 +172,7 @@ def test_demo_and_deployment_take_exported_files(exported, tiny_exp, synthetic_d
             {
                 "checkpoint": str(exported),
                 "images": str(synthetic_dir / "val2017"),
-                "size": [64, 64],
+                "size": [64, 96],
                 "answer": str(answer),
                 "workers": 0,
                 "conf": 0.00001,
@@ -269,8 +270,6 @@ def test_benchmark_table_json_and_picture(ckpt, exported, tmp_path, capsys):
                 "3",
                 "--threads",
                 "1",
-                "--size",
-                "64",
                 "--ap",
                 "--json",
                 str(rows),
@@ -359,11 +358,21 @@ def test_drift_exits_5_and_keeps_the_file_aside(ckpt, tmp_path, capsys, monkeypa
 
 def test_int8_floor_that_cannot_hold_exits_5(ckpt, tmp_path, capsys, monkeypatch, synthetic_dir):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
+    asked, quantised, write = [], tmp_path / "quantised", OnnxQuantizer.write
+
+    def written_once(self, path, float_layers):
+        asked.append(len(float_layers))
+        if not quantised.exists():
+            write(self, quantised, float_layers)
+        shutil.copy(quantised, path)
+
+    monkeypatch.setattr(OnnxQuantizer, "write", written_once)
     values = iter([0.5] + [0.1] * 50)
     monkeypatch.setattr("yolox.export.run._measure", lambda *_: lambda _: next(values))
     target = tmp_path / "m.onnx"
     assert _export(ckpt, target, "--int8", "--max-drop", "0.01") == 5
     assert "0.4000 AP below the float model, 0.01 is allowed" in error_line(capsys)
+    assert asked == [0, 1, 2, 4, 8, 16, 32, 64, 83]
     assert not target.exists()
 
 

@@ -37,7 +37,7 @@ def family(request, tmp_path, synthetic_dir):
     """The words that name an experiment of a family, small enough for a test."""
     size = (SIDES.get(request.param, 64),) * 2
     options = {
-        "num_classes": 8,
+        "num_classes": 3,
         "data_dir": str(synthetic_dir),
         "train_ann": "instances_train2017.json",
         "val_ann": "instances_val2017.json",

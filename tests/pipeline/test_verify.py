@@ -24,7 +24,7 @@ def folders(tmp_path_factory, synthetic_dir):
         "from yolox.exp import Exp as BaseExp\n\n\nclass Exp(BaseExp):\n"
         "    def __init__(self):\n        super().__init__()\n"
         f"        self.data_dir, self.output_dir = {str(data)!r}, {str(base / 'out')!r}\n"
-        "        self.num_classes, self.depth, self.width = 8, 0.33, 0.125\n"
+        "        self.num_classes, self.depth, self.width = 3, 0.33, 0.125\n"
         "        self.input_size = self.test_size = (64, 64)\n"
         "        self.random_size, self.data_num_workers = (2, 3), 0\n"
         "        self.max_epoch, self.warmup_epochs, self.no_aug_epochs = 1, 0, 1\n"

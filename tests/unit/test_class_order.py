@@ -31,16 +31,16 @@ def with_classes(source: Path, target: Path, split: str, change) -> DetectionDat
 
 
 def swap(categories: list[dict]) -> None:
-    one, other = categories[2], categories[5]
+    one, other = categories[0], categories[2]
     one["name"], other["name"] = other["name"], one["name"]
 
 
 def rename(categories: list[dict]) -> None:
-    categories[3]["name"] = "tent"
+    categories[1]["name"] = "tent"
 
 
 def renumber(categories: list[dict]) -> None:
-    categories[7]["id"] = 99
+    categories[2]["id"] = 99
 
 
 def nothing(categories: list[dict]) -> None:
@@ -57,29 +57,29 @@ def test_splits(synthetic_dir, tmp_path, warnings):
     train = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     require_same_split(train, with_classes(synthetic_dir, tmp_path / "a", "val", nothing))
     for change, said in (
-        (swap, r"train2017\.json and .*val2017\.json differ .* class 2 is 'square' and 'star'"),
-        (rename, r"class 3 is 'triangle' and 'tent'"),
+        (swap, r"train2017\.json and .*val2017\.json differ .* class 0 is 'disc' and 'square'"),
+        (rename, r"class 1 is 'ring' and 'tent'"),
     ):
         val = with_classes(synthetic_dir, tmp_path / change.__name__, "val", change)
         with pytest.raises(DataError, match=said):
             require_same_split(train, val)
     assert not warnings
     require_same_split(train, with_classes(synthetic_dir, tmp_path / "d", "val", renumber))
-    assert "category ids: 'checker' is 34 and 99" in warnings[0]
+    assert "category ids: 'square' is 4 and 99" in warnings[0]
 
 
 def test_model_and_data(synthetic_dir, tmp_path, warnings):
     dataset = DetectionDataset(synthetic_dir, "instances_train2017.json", "train2017")
     names = list(dataset.class_names)
-    for unknown in (None, names, names[:-1], [f"class {n}" for n in range(8)]):
+    for unknown in (None, names, names[:-1], [f"class {n}" for n in range(3)]):
         require_same_order(unknown, dataset, "m.pth")
     assert not warnings
-    with pytest.raises(DataError, match=r"m\.pth and .*class 0 is 'checker' and 'disc'.*order"):
+    with pytest.raises(DataError, match=r"m\.pth and .*class 0 is 'square' and 'disc'.*order"):
         require_same_order(names[::-1], dataset, "m.pth")
     for _ in range(2):
         require_same_order([*names[:-1], "chess"], dataset, f"{tmp_path}/m.pth")
     assert len(warnings) == 1
-    assert "class 7 is 'chess' and 'checker'" in warnings[0]
+    assert "class 2 is 'chess' and 'square'" in warnings[0]
 
 
 def test_training_compares_its_parts(synthetic_dir, tiny_exp, tmp_path):
@@ -92,7 +92,7 @@ def test_training_compares_its_parts(synthetic_dir, tiny_exp, tmp_path):
         prepare(exp, replace(options, ckpt=str(tmp_path / "old.pth")))
     with_classes(synthetic_dir, tmp_path / "set", "val", swap)
     exp.data_dir = str(tmp_path / "set")
-    with pytest.raises(DataError, match="class 2 is 'square' and 'star'"):
+    with pytest.raises(DataError, match="class 0 is 'disc' and 'square'"):
         prepare(exp, options)
     with_classes(synthetic_dir, tmp_path / "set", "train", swap)
     exp.select_ann, exp.select_name = "other.json", "val2017"
@@ -108,6 +108,6 @@ def test_deployment_with_annotations(synthetic_dir):
         checkpoint="m.pth", images=str(synthetic_dir / "val2017"), annotations=json_file
     )
     names = DetectionDataset(synthetic_dir, json_file, "val2017").class_names
-    _images(config, ModelInfo(8, 32, names))
+    _images(config, ModelInfo(3, 32, names))
     with pytest.raises(DataError, match=r"m\.pth and .*another order"):
-        _images(config, ModelInfo(8, 32, names[::-1]))
+        _images(config, ModelInfo(3, 32, names[::-1]))

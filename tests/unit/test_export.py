@@ -287,7 +287,9 @@ def test_drawn_images_are_pictures():
     "spec",
     [
         pytest.param(CenterNetSpec(num_classes=3, backbone="mobilenet_v2"), marks=pytest.mark.slow),
-        EfficientDetSpec(num_classes=3, pyramid_cells=1, head_repeats=1),
+        pytest.param(
+            EfficientDetSpec(num_classes=3, pyramid_cells=1, head_repeats=1), marks=pytest.mark.slow
+        ),
     ],
     ids=["centernet", "efficientdet"],
 )
