@@ -7,11 +7,19 @@ import torch
 
 from tests.tiny_models import spread_scores
 from yolox.compress import recover
+from yolox.compress.report import speed
 from yolox.engine import checkpoint
 from yolox.engine.train import TrainResult
 from yolox.errors import YoloxError
 from yolox.exp import get_exp
 from yolox.families import spec_to_dict
+
+
+@pytest.fixture(autouse=True)
+def _seconds_are_few(monkeypatch):
+    """Reports measure how fast models are; here it matters that they do."""
+    monkeypatch.setattr(speed, "ROUNDS", 3)
+    monkeypatch.setattr(speed, "SECONDS", 1.0)
 
 
 @pytest.fixture

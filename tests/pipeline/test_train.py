@@ -47,12 +47,13 @@ def test_a_run_leaves_its_artefacts(tiny_exp, out):
     assert "GFLOPs at 64 x 96 (thop, 2 x MACs)" in log
 
 
-@pytest.mark.parametrize("stop_after", [2, 5])
-def test_resumed_losses_equal_uninterrupted_ones(tiny_exp, stop_after):
-    whole, _ = run_training(tiny_exp, name="whole", max_epoch=3)
+@pytest.mark.parametrize(("stop_after", "precision"), [(2, "fp32"), (5, "bf16")])
+def test_resumed_losses_equal_uninterrupted_ones(tiny_exp, stop_after, precision):
+    asked = {"max_epoch": 3, "precision": precision}
+    whole, _ = run_training(tiny_exp, name="whole", **asked)
     with pytest.raises(YoloxError, match=f"interrupted after step {stop_after}; .*--resume"):
-        run_training(tiny_exp, name="cut", max_epoch=3, stop_after=stop_after)
-    rest, result = run_training(tiny_exp, name="cut", max_epoch=3, resume=True)
+        run_training(tiny_exp, name="cut", stop_after=stop_after, **asked)
+    rest, result = run_training(tiny_exp, name="cut", resume=True, **asked)
     assert rest == whole[stop_after:]
     one = checkpoint.read(result.folder / "latest_ckpt.pth")
     other = checkpoint.read(result.folder.parent / "whole" / "latest_ckpt.pth")

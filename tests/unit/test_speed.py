@@ -82,7 +82,7 @@ def fakes(monkeypatch):
 def test_all_stages_in_torch_the_ends_elsewhere(exp, paths, fakes):
     how = MeasureSpec(CPU, ("torch", "onnxruntime", "openvino"), evaluated=False)
     found = {name: Artefact(path) for name, path in paths.items()}
-    dense, pruned, merged = measure_models(found, exp, how)
+    (dense, pruned, merged), _ = measure_models(found, exp, how)
     outside = ["onnxruntime", "openvino"]
     assert fakes == [
         ("dense", ["torch"], (1, 8)),

@@ -50,12 +50,20 @@ def test_training_needs_none_of_the_packages_that_other_work_needs():
     assert not {"torchvision", "matplotlib", "onnx", "onnxruntime", "openvino"} & set(found)
 
 
-def test_a_model_is_fused_and_detects_without_the_compiler_of_pytorch():
+def test_a_model_is_fused_detects_and_learns_without_the_compiler_of_pytorch():
     """Whose import takes two seconds; torchvision imports it, too."""
     script = (
         "import sys, torch, yolox\n"
         "from yolox.config import EvalSpec\nfrom yolox.families.yolox import YoloxSpec\n"
         "from yolox.models.fuse import fuse\nfrom yolox.ops.nms import postprocess\n"
+        "from yolox.config import TrainSpec\nfrom yolox.engine.optim import make_optimizer\n"
+        "for name in ('sgd', 'adam', 'adamw'):\n"
+        "    layer = torch.nn.Linear(3, 1)\n"
+        "    optimizer = make_optimizer(layer, TrainSpec(optimizer=name))\n"
+        "    layer(torch.ones(2, 3)).sum().backward()\n"
+        "    optimizer.step()\n"
+        "    optimizer.zero_grad()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
         "model = fuse(YoloxSpec(3, width=0.125).build())\n"
         "with torch.no_grad():\n"
         "    (found,) = postprocess(model(torch.zeros(1, 3, 64, 64)), EvalSpec(conf=0.0))\n"

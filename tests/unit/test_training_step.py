@@ -17,7 +17,7 @@ from yolox.engine import checkpoint, step, validation
 from yolox.engine import train as trainer
 from yolox.engine.batches import batches_of
 from yolox.engine.finite import DivergedError, check_losses
-from yolox.engine.optim import make_optimizer
+from yolox.engine.optim import make_optimizer, uncompiled
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
 from yolox.engine.step import train_step
@@ -335,6 +335,26 @@ def test_only_convolution_weights_decay(tiny_exp, optimizer):
 def test_adamw_takes_the_momentum(tiny_exp):
     optimizer = make_optimizer(Mixed(), train_spec(tiny_exp, optimizer="adamw", momentum=0.8))
     assert optimizer.defaults["betas"] == (0.8, 0.999)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_optimisers_step_as_pytorchs_own(kind):
+    layers = [nn.Linear(5, 4), nn.Linear(5, 4)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    words = {"momentum": 0.9, "nesterov": True} if kind is torch.optim.SGD else {}
+    plain, ours = (
+        one(layer.parameters(), lr=0.1, weight_decay=0.01, **words)
+        for one, layer in zip((kind, uncompiled(kind)), layers, strict=True)
+    )
+    for _ in range(3):
+        inputs = torch.randn(6, 5)
+        for layer, optimizer in zip(layers, (plain, ours), strict=True):
+            optimizer.zero_grad()
+            layer(inputs).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(layers[0].weight, layers[1].weight)
+    plain.load_state_dict(ours.state_dict())
+    assert isinstance(ours, kind)
 
 
 class Waits(TorchDispatchMode):

@@ -1,7 +1,9 @@
 """Optimisers: weight decay on convolution weights only, as in YOLOX."""
 
-from typing import Any
+import inspect
+from typing import Any, TypeVar, cast
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -10,6 +12,9 @@ from yolox.config import TrainSpec
 
 ADAM_BETA2 = 0.999  # Kingma 2015
 ADAPTIVE: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW}
+Kind = TypeVar("Kind", bound=Optimizer)
+# PyTorch wraps these to keep its compiler away from them.
+UNCOMPILED = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
 
 
 def parameter_groups(
@@ -52,5 +57,17 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
         {"params": biases, "weight_decay": 0.0},
     ]
     if spec.optimizer in ADAPTIVE:
-        return ADAPTIVE[spec.optimizer](groups, lr=0.0, betas=(spec.momentum, ADAM_BETA2))
-    return SGD(groups, lr=0.0, momentum=spec.momentum, nesterov=spec.momentum > 0)
+        betas = (spec.momentum, ADAM_BETA2)
+        return uncompiled(ADAPTIVE[spec.optimizer])(groups, lr=0.0, betas=betas)
+    nesterov = spec.momentum > 0
+    return uncompiled(SGD)(groups, lr=0.0, momentum=spec.momentum, nesterov=nesterov)
+
+
+def uncompiled(kind: type[Kind]) -> type[Kind]:
+    """The same optimiser, which does not import PyTorch's compiler to keep it away (2 to 3 s).
+
+    Nothing compiles an optimiser here, and `differentiable` is not used.
+    """
+    own: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in UNCOMPILED}
+    own["step"] = torch.no_grad()(own["step"])
+    return cast("type[Kind]", type(kind.__name__, (kind,), own))

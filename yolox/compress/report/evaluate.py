@@ -1,6 +1,6 @@
 """The end of a compression: everything measured, and the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +8,7 @@ from loguru import logger
 
 from yolox.compress.job import CompressionJob
 from yolox.compress.report.measure import MeasureSpec, ReportRow, measure_models
-from yolox.compress.report.page import Bar, Picture, picture_pairs, write_page
+from yolox.compress.report.page import Bar, picture_pairs, write_page
 from yolox.compress.report.table import report_content, report_table
 from yolox.compress.report.words import plain_words
 from yolox.compress.stage import CONTROL, DENSE, PLAN, Artefacts, models
@@ -17,7 +17,6 @@ from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
 from yolox.engine.provenance import data_fingerprint, file_record, git_state, lineage_entry
 from yolox.engine.records import REPORT
-from yolox.export.open import Runtime, open_model
 from yolox.files import write_json
 
 
@@ -27,7 +26,7 @@ def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> 
     runs: what is noted of the stages.
     """
     how = MeasureSpec(job.options.device, _backends(job), job.evaluated, job.resamples)
-    rows = measure_models(_reported(found), job.exp, how)
+    rows, ends = measure_models(_reported(found), job.exp, how)
     chosen_on = _chosen_on(job)
     words = plain_words(rows, tuned=job.recipe.recover is not None)
     facts = {
@@ -42,7 +41,10 @@ def evaluate(job: CompressionJob, found: Artefacts, runs: Mapping[str, Any]) -> 
     content = report_content(rows, facts)
     write_json(job.out / REPORT, content, indent=2)
     page = job.out / "report.html"
-    write_page(page, rows, content, _bars(found), _pictures(job, found, rows[-1].name))
+    # validation images (the calibration images without an evaluation) as both ends see them
+    source = job.exp.get_eval_dataset() if job.evaluated else job.image_source
+    pictures = picture_pairs(source, *ends, job.exp.test_size)
+    write_page(page, rows, content, _bars(found), pictures)
     logger.info("report: {}\n{}\n{}", page, report_table(rows, chosen_on), "\n".join(words))
     return rows
 
@@ -114,14 +116,3 @@ def _bars(found: Artefacts) -> list[Bar]:
         return [Bar(g["name"], len(g["kept"]), g["size"]) for g in groups]
     masks = checkpoint.read(found["masked"].path)["masks"] if "masked" in found else {}
     return [Bar(name, int(mask.sum()), mask.numel()) for name, mask in masks.items()]
-
-
-def _pictures(job: CompressionJob, found: Artefacts, last: str) -> Sequence[Sequence[Picture]]:
-    """Validation images (the calibration images without an evaluation) as both ends see them."""
-    exp, runtime = job.exp, Runtime(device=job.options.device)
-    before, after = (
-        open_model(found[name].path, runtime, exp.test_size, exp.detector_spec()).backend
-        for name in (DENSE, last)
-    )
-    source = exp.get_eval_dataset() if job.evaluated else job.image_source
-    return picture_pairs(source, before, after, exp.test_size)

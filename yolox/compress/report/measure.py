@@ -98,15 +98,22 @@ class MeasureSpec:
     resamples: int = 200
 
 
-def measure_models(found: Artefacts, exp: BaseExp, how: MeasureSpec) -> list[ReportRow]:
-    """Measure models, the dense one first. Latency is taken in turns: its ratios are fair."""
+def measure_models(
+    found: Artefacts, exp: BaseExp, how: MeasureSpec
+) -> tuple[list[ReportRow], tuple[Backend, Backend]]:
+    """Measure models, the dense one first. Latency is taken in turns: its ratios are fair.
+
+    Returns their rows, and what computes the first and the last one's predictions.
+    """
     rows: list[ReportRow] = []
+    first: Backend | None = None
     matches: dict[str, ImageMatches] = {}
     for name, artefact in found.items():
         if is_exported(artefact.path):
             row, backend = _exported(name, artefact, rows)
         else:
             row, backend = _checkpoint(name, artefact, exp, how.device)
+        first = first or backend
         if how.evaluated:
             matches[name] = _measure_accuracy(row, backend, exp)
             if how.resamples:
@@ -115,7 +122,8 @@ def measure_models(found: Artefacts, exp: BaseExp, how: MeasureSpec) -> list[Rep
         rows.append(row)
     _note_side_branches(rows)
     _measure_speed(rows, found, exp, how)
-    return rows
+    assert first is not None
+    return rows, (first, backend)
 
 
 def _checkpoint(
