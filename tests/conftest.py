@@ -21,6 +21,12 @@ settings.load_profile("patient")
 
 gc.set_threshold(100_000, 20, 20)  # seldom: it took a sixth of the time of the tests
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Jobs of several processes come first: at the end, all would wait for them."""
+    items.sort(key=lambda item: "test_processes.py" not in item.nodeid)
+
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 

@@ -17,7 +17,8 @@ from yolox.families import spec_to_dict
 
 @pytest.fixture(autouse=True)
 def _seconds_are_few(monkeypatch):
-    """Reports measure how fast models are; here it matters that they do."""
+    """Reports measure how fast models are; here it matters that they do (`test_speed.py`: how)."""
+    monkeypatch.setattr(speed, "BATCHES", (1,))
     monkeypatch.setattr(speed, "ROUNDS", 3)
     monkeypatch.setattr(speed, "SECONDS", 1.0)
 

@@ -122,7 +122,9 @@ def test_a_family_of_ones_own_is_named_by_its_experiment(family, tmp_path, capsy
     assert f"is of the family '{spec.family}': name its experiment with -f" in error_line(capsys)
 
 
-@pytest.mark.parametrize("family", ["centernet", "efficientdet"], indirect=True)
+@pytest.mark.parametrize(
+    "family", [pytest.param("centernet", marks=pytest.mark.slow), "efficientdet"], indirect=True
+)
 def test_built_in_families_resume_exactly(family):
     """Also where branches are left out at random."""
     asked = {"max_epoch": 2, "no_aug_epochs": 1, "eval_interval": 2}
