@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-import torch._dynamo  # every optimiser imports it: here once for all children
 
 import yolox.engine.train as trainer
 from yolox.engine.state import RunOptions

@@ -76,7 +76,7 @@ def test_stages_can_be_the_last_and_the_run_ends_the_same(ckpt, tmp_path, recipe
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     common = ["--ckpt", str(ckpt), "--recipe", recipe, "-b", "4", *QUICK, *CPU]
     assert run(prune_main, [*common, "--out", str(whole)]) == 0
-    for stage in ("plan", "adapt", "evaluate"):
+    for stage in ("adapt", "evaluate"):
         assert run(prune_main, [*common, "--out", str(parts), "--until", stage]) == 0
     assert len(trainer.calls) == 2
     merged = [restore(folder / "merged.pth").model for folder in (whole, parts)]

@@ -127,7 +127,7 @@ def test_a_family_of_ones_own_is_named_by_its_experiment(family, tmp_path, capsy
 )
 def test_built_in_families_resume_exactly(family):
     """Also where branches are left out at random."""
-    asked = {"max_epoch": 2, "no_aug_epochs": 1, "eval_interval": 2}
+    asked = {"max_epoch": 1, "no_aug_epochs": 0, "eval_interval": 2}
     whole, _ = run_training(family, name="whole", **asked)
     with pytest.raises(YoloxError, match="interrupted after step 2"):
         run_training(family, name="cut", stop_after=2, **asked)

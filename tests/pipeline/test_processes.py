@@ -184,41 +184,6 @@ def test_gradients_of_two_processes_equal_those_of_one(tiny_exp, tmp_path, monke
         torch.testing.assert_close(together["grads"][key], grad, rtol=1e-4, atol=1e-5 * largest)
 
 
-def test_two_processes_train_and_evaluate_as_one_would(tiny_exp, tmp_path):
-    words = train_words(tiny_exp, "-d", "2", "max_epoch", "1")
-    done = _python(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    ckpt = str(tmp_path / "out/tiny/latest_ckpt.pth")
-    found = []
-    for devices in ("1", "2"):
-        target = tmp_path / f"eval_{devices}.json"
-        words = [
-            "-c",
-            ckpt,
-            "-d",
-            devices,
-            "-b",
-            "2",
-            "--conf",
-            "0.001",
-            "--device",
-            "cpu",
-            "--json",
-            str(target),
-        ]
-        if devices == "1":
-            assert run(eval_main, words) == 0
-        else:
-            done = _python(str(ROOT / "tools/eval.py"), *words, cwd=tmp_path)
-            assert done.returncode == 0, done.stderr
-        found.append(json.loads(target.read_text()))
-    one, two = found
-    assert one["AP"] == pytest.approx(two["AP"], abs=1e-6)
-    assert one["images"] == two["images"] == 6
-    counts = [{k: c["detections"] for k, c in f["per_class"].items()} for f in found]
-    assert counts[0] == counts[1]
-
-
 def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
     deadly = tmp_path / "deadly.py"
     deadly.write_text(KILLED)
@@ -228,6 +193,7 @@ def test_a_killed_worker_ends_the_job(tiny_exp, tmp_path):
     assert "was killed by signal 9; the other workers were stopped" in done.stderr
 
 
+@pytest.mark.slow
 def test_data_missing_for_one_process_ends_the_job(tiny_exp, tmp_path):
     exp = tmp_path / "no_data.py"
     exp.write_text(NO_DATA_ON_RANK_1)
@@ -334,7 +300,7 @@ def test_an_error_of_one_worker_ends_the_job_with_its_code(tiny_exp, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
+def test_a_stopped_job_is_resumed_and_evaluates_as_one_process_would(tiny_exp, tmp_path):
     words = train_words(tiny_exp, "-d", "2")
     options = ["max_epoch", "200", "eval_interval", "200", "no_aug_epochs", "0"]
     command = [sys.executable, *words, *options, "data_num_workers", "1"]
@@ -355,6 +321,35 @@ def test_a_stopped_job_saves_and_can_be_resumed(tiny_exp, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"step {step % 3 + 1}" in done.stderr
+
+    found = []
+    for devices in ("1", "2"):
+        target = tmp_path / f"eval_{devices}.json"
+        words = [
+            "-c",
+            str(latest),
+            "-d",
+            devices,
+            "-b",
+            "2",
+            "--conf",
+            "0.001",
+            "--device",
+            "cpu",
+            "--json",
+            str(target),
+        ]
+        if devices == "1":
+            assert run(eval_main, words) == 0
+        else:
+            done = _python(str(ROOT / "tools/eval.py"), *words, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+        found.append(json.loads(target.read_text()))
+    one, two = found
+    assert one["AP"] == pytest.approx(two["AP"], abs=1e-6)
+    assert one["images"] == two["images"] == 6
+    counts = [{k: c["detections"] for k, c in f["per_class"].items()} for f in found]
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.slow

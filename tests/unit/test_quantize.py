@@ -109,7 +109,7 @@ def test_decoding_is_not_quantised(float_graph):
     assert len(layers.members) == len(convolutions)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "xml"])
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("xml", marks=pytest.mark.slow)])
 def test_quantised_file_runs_and_is_smaller(float_graph, tmp_path, kind):
     model, info, content = float_graph
     images = noise(16, SIZE)
