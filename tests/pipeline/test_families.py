@@ -48,6 +48,7 @@ def family(request, tmp_path, synthetic_dir):
         "data_num_workers": 0,
         "warmup_epochs": 0,
         "eval_interval": 1,
+        "eval_report": False,
         "test_conf": 0.0001,
     }
     text = (HERE / f"{request.param}.py").read_text()
