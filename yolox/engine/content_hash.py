@@ -25,7 +25,7 @@ def content_hash(content: Mapping[str, Any]) -> str:
     """
     tensors: list[Tensor] = []
     form = _form({key: value for key, value in content.items() if key != KEY}, tensors, [0], 0)
-    if sum(tensor.nbytes for tensor in tensors if not tensor.is_sparse) < THREADS_FROM:
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors) < THREADS_FROM:
         digests = list(map(_tensor_hash, tensors))
     else:
         with ThreadPoolExecutor(THREADS) as pool:
