@@ -13,7 +13,7 @@ from yolox.compress.job import CompressionJob
 from yolox.compress.least_squares import Student, adapt
 from yolox.compress.mask import MaskDrawing
 from yolox.compress.selection import Selection, SelectionRule
-from yolox.compress.stage import DENSE, Artefact, Artefacts, Source, Stage
+from yolox.compress.stage import DENSE, Artefact, Artefacts, Source, Stage, latest
 from yolox.compress.steps import AdaptStep
 from yolox.compress.workspace import Loaded, Workspace
 from yolox.engine.masks import apply_masks
@@ -92,15 +92,15 @@ class AdaptStage(Stage):
         """Both checkpoints, the images, and how the best part is found."""
         step = job.recipe.adapt
         assert step is not None
-        name = "pruned" if "pruned" in found else "masked"
+        source = latest(found, "adapted")
         count = step.images if step.needs_images else None
         return AdaptInputs(
-            Source(name, found[name].path),
+            source,
             found[DENSE].path,
             step,
             job.exp.test_size,
             job.images(count) if count is not None else None,
-            MaskDrawing.of(job) if name == "pruned" else None,
+            MaskDrawing.of(job) if source.name == "pruned" else None,
             job.selection_rule(count),
         )
 
