@@ -4,6 +4,7 @@ Run as a script in a process of its own: `kills.py EXP_FILE`. Every run is a for
 torch is imported once. Prints how many kills there were and what came out differently.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -73,6 +74,7 @@ def equal(one, other):
 def main(exp_file):
     """Kill before each rename of the second epoch, resume and compare with a run left alone."""
     torch.set_num_threads(1)
+    gc.disable()  # every child lives for seconds
     out = Path(get_exp(exp_file=exp_file).output_dir)
     assert train(exp_file, "whole", resume=False) == 0
     wanted = {name: content(out / "whole", name) for name in NAMES}

@@ -100,6 +100,7 @@ def test_int8_with_nms_for_several_images(ckpt, tmp_path, monkeypatch):
     assert 0 < found["score"] < 0.5
 
 
+@pytest.mark.slow  # as the int8 stage, see test_int8_stage.py
 def test_int8_makes_layers_float_until_the_floor_holds(ckpt, tmp_path, monkeypatch):
     monkeypatch.setattr("yolox.export.calibration.FEWEST", 6)
     values = iter([0.5, 0.1, 0.2, 0.495, 0.3])  # the float file, then 0, 1, 2 float layers

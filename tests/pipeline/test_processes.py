@@ -206,6 +206,7 @@ def test_data_missing_for_one_process_ends_the_job(tiny_exp, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_ends_the_job(tiny_exp, tmp_path):
     exp = tmp_path / "hanging.py"
     exp.write_text(HANGS_ON_RANK_1)
