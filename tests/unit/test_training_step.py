@@ -13,7 +13,7 @@ from yolox import dist
 from yolox.config import TrainSpec
 from yolox.data.cache import ResizedImages
 from yolox.data.dataset import DetectionDataset
-from yolox.engine import checkpoint, step, validation
+from yolox.engine import checkpoint, step
 from yolox.engine import train as trainer
 from yolox.engine.batches import batches_of
 from yolox.engine.finite import DivergedError, check_losses
@@ -423,7 +423,9 @@ def test_a_compiled_network_learns_the_same(tiny_exp):
 @pytest.mark.parametrize("fake_int8", [False, True])
 def test_training_under_8_bits_is_judged_under_8_bits(tiny_exp, monkeypatch, fake_int8):
     judged = []
-    monkeypatch.setattr(validation, "as_int8", lambda model: judged.append(model) or model)
+    monkeypatch.setattr(
+        "yolox.models.fake_int8.as_int8", lambda model: judged.append(model) or model
+    )
     run_training(tiny_exp, max_epoch=1, fake_int8=fake_int8)
     assert bool(judged) == fake_int8
 

@@ -20,8 +20,7 @@ from yolox.eval.predict import PredictOptions
 from yolox.exp import BaseExp
 from yolox.families.base import Distance
 from yolox.models.copies import copied
-from yolox.models.fake_int8 import as_int8
-from yolox.models.fuse import fuse
+from yolox.models.fake_int8 import as_int8, as_used
 from yolox.models.network import Network
 
 IMAGES = 32  # to compare outputs on
@@ -85,8 +84,7 @@ class ApMeasure:
         self, model: Network, info: ModelInfo, device: torch.device, int8: bool = False
     ) -> float:
         """AP of a model, or of what it computes with 8 bits; 0 where it is undefined."""
-        fused = fuse(model)
-        return self.of_backend(TorchBackend(as_int8(fused) if int8 else fused, info, device))
+        return self.of_backend(TorchBackend(as_used(model, int8), info, device))
 
     def of_backend(self, backend: Backend) -> float:
         """AP of what any backend computes; 0 where it is undefined."""

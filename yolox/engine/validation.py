@@ -17,8 +17,7 @@ from yolox.eval.evaluate import Evaluation, evaluate
 from yolox.eval.tables import class_table, latency_line, metrics_table
 from yolox.families import Detector
 from yolox.models.copies import copied
-from yolox.models.fake_int8 import as_int8
-from yolox.models.fuse import fuse
+from yolox.models.fake_int8 import as_used
 
 SAME_IMAGES = "chosen on the same images: somewhat too high"
 
@@ -99,9 +98,7 @@ def _evaluate(run: Run, model: Detector, dataset: DetectionDataset) -> Evaluatio
     options = replace(run.exp.predict_options(), progress=dist.rank() == 0)
     detector = run.exp.detector_spec()
     info = ModelInfo(detector.num_classes, detector.divisor)
-    fused = fuse(model)
-    tested = fused if run.rounding is None else as_int8(fused)  # judged as it is to be used
-    backend = TorchBackend(tested, info, run.options.device)
+    backend = TorchBackend(as_used(model, run.rounding is not None), info, run.options.device)
     return evaluate(backend, dataset, run.sizes.test_size, _batch_size(run), options)
 
 

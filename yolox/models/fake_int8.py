@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from yolox.models.fuse import Model, fuse
+
 LEAST_SCALE = 1e-12
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -64,6 +66,12 @@ def as_int8(model: Module) -> Module:
     """The model itself, which from now on computes with 8 bits wherever it is asked."""
     FakeInt8(model).always()
     return model
+
+
+def as_used(model: Model, int8: bool) -> Model:
+    """A fused copy to judge a model by; for an INT8 file, it computes with 8 bits."""
+    fused = fuse(model)
+    return as_int8(fused) if int8 else fused
 
 
 def round_int8(weight: Tensor) -> Tensor:
