@@ -1,5 +1,6 @@
 """INT8: ranges, rounding, layers, the search for float layers, and files that run."""
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -7,16 +8,17 @@ import torch
 from tests.tiny_models import SIZE, noise, tiny_model
 from yolox.backends import TorchBackend
 from yolox.backends.onnx_runtime import OnnxRuntimeBackend
-from yolox.backends.open_vino import OpenVinoBackend
+from yolox.backends.open_vino import OpenVinoBackend, shared_core
 from yolox.config import EvalSpec
 from yolox.errors import DataError, ExportError
-from yolox.export import calibration
+from yolox.export import calibration, quantize
 from yolox.export.calibration import Ranges, calibration_images, one_by_one
 from yolox.export.fallback import fewest, float_order, quantise_to_floor
 from yolox.export.layer_damage import detection_damage, layer_damage
-from yolox.export.layers import Layers, group, onnx_layers
+from yolox.export.layers import Layers, group, onnx_convolutions, onnx_layers
 from yolox.export.onnx_graph import GraphSpec, to_onnx
 from yolox.export.quantize import OnnxQuantizer, Quantizer, VinoQuantizer
+from yolox.export.silu import silu_inputs, with_silu_as_one
 from yolox.models.fake_int8 import round_int8, round_uint8
 
 
@@ -99,14 +101,25 @@ def test_layers_of_a_small_graph():
     assert found.excluded(["two"]) == ["out", "b", "sum"]
 
 
-def test_decoding_is_not_quantised(float_graph):
+def test_the_last_convolutions_may_be_left_out():
+    inputs = {"a": [], "act": ["a"], "b": ["act"], "c": ["act"], "d": ["c"], "sum": ["b", "d"]}
+    modules = {"a": "one", "b": "two", "c": "three", "d": "four"}
+    found = group(inputs, modules, last=False)
+    assert found.members == {"one": ["a", "act"], "three": ["c"]}
+    assert found.tail == ["b", "d", "sum"]
+
+
+def test_predictions_and_their_decoding_are_not_quantised(float_graph):
     _, _, content = float_graph
     layers = onnx_layers(content)
     kinds = {node.name: node.op_type for node in content.graph.node}
     assert "Exp" in {kinds[name] for name in layers.tail}
-    assert "Conv" not in {kinds[name] for name in layers.tail}
-    convolutions = [name for name, kind in kinds.items() if kind == "Conv"]
-    assert len(layers.members) == len(convolutions)
+    modules = onnx_convolutions(content)
+    left_out = {modules[name] for name in layers.tail if kinds[name] == "Conv"}
+    assert left_out == {
+        f"head.{kind}_preds.{level}" for kind in ("cls", "reg", "obj") for level in range(3)
+    }
+    assert left_out | set(layers.members) == set(modules.values())
 
 
 @pytest.mark.parametrize("kind", ["onnx", pytest.param("xml", marks=pytest.mark.slow)])
@@ -141,6 +154,61 @@ def test_float_layers_keep_their_weights(float_graph, tmp_path):
     assert kept[f"model.{name}.weight"] == onnx.TensorProto.FLOAT
     quantised = [k for k, v in kept.items() if k.endswith("weight_quantized")]
     assert len(quantised) == len(quantizer.layers.members) - 1
+
+
+def silu_graph(extra=()):
+    """x -> SiLU -> y, and whatever else reads x."""
+    nodes = [
+        onnx.helper.make_node("Sigmoid", ["x"], ["s"]),
+        onnx.helper.make_node("Mul", ["s", "x"], ["y"]),
+        *extra,
+    ]
+    value = onnx.helper.make_tensor_value_info
+    outputs = ["y", *(name for node in extra for name in node.output)]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "silu",
+        [value("x", onnx.TensorProto.FLOAT, [1, 4])],
+        [value(name, onnx.TensorProto.FLOAT, [1, 4]) for name in outputs],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+
+
+def test_what_silu_alone_reads_needs_no_range_far_below_zero():
+    assert silu_inputs(silu_graph()) == {"x"}
+    other = onnx.helper.make_node("Relu", ["x"], ["z"])
+    assert silu_inputs(silu_graph([other])) == set()
+    gate = onnx.helper.make_node("Mul", ["s", "s"], ["z"])
+    assert silu_inputs(silu_graph([gate])) == {"x"}
+
+
+def test_silu_is_one_operation_in_openvino():
+    core = shared_core()
+    joined = with_silu_as_one(core.read_model(silu_graph().SerializeToString(), b""))
+    kinds = [node.get_type_name() for node in joined.get_ordered_ops()]
+    assert "Swish" in kinds
+    assert "Sigmoid" not in kinds
+    assert joined.outputs[0].names == {"y"}
+    x = np.array([[-7.0, -0.5, 0.25, 3.0]], np.float32)
+    found = core.compile_model(joined, "CPU")([x])[0]
+    np.testing.assert_allclose(found, x / (1 + np.exp(-x)), rtol=1e-5)
+
+
+def test_what_silu_reads_is_cut_off_far_below_zero(float_graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize, "LOWEST", -0.01)
+    _, info, content = float_graph
+    OnnxQuantizer(content, info, noise(4, SIZE), None, "output").write(tmp_path / "q.onnx", [])
+    stored = onnx.load(tmp_path / "q.onnx").graph.initializer
+    value = {item.name: onnx.numpy_helper.to_array(item) for item in stored}
+    lowest = {
+        name.removesuffix("_scale"): -float(value[name]) * int(value[zero])
+        for name in value
+        if (zero := name.replace("_scale", "_zero_point")) in value and value[name].ndim == 0
+    }
+    cut = {name: low for name, low in lowest.items() if name in silu_inputs(content)}
+    assert len(cut) > 10
+    assert min(cut.values()) > -0.02
+    assert min(lowest.values()) < -0.1
 
 
 def test_quantised_with_nms(float_graph, tmp_path):

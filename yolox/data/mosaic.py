@@ -25,7 +25,7 @@ def mosaic(tiles: Sequence[Sample], centre_yx: tuple[int, int], size_hw: tuple[i
     height, width = size_hw
     canvas = np.full((2 * height, 2 * width, 3), PAD_VALUE, np.uint8)
     for place, tile in enumerate(tiles):
-        _paste(canvas, tile, *top_left(place, tile.size_hw, centre_yx))
+        paste(canvas, tile.image, *top_left(place, tile.size_hw, centre_yx))
     return Sample(canvas, *mosaic_boxes(tiles, centre_yx, size_hw))
 
 
@@ -61,12 +61,13 @@ def top_left(place: int, tile_hw: tuple[int, int], centre_yx: tuple[int, int]) -
     return y, x
 
 
-def _paste(canvas: np.ndarray, tile: Sample, y0: int, x0: int) -> None:
-    height, width = tile.size_hw
+def paste(canvas: UInt8, image: UInt8, y0: int, x0: int) -> None:
+    """Put an image onto a canvas, its top-left corner at y0, x0; what does not fit is cut off."""
     top, left = max(y0, 0), max(x0, 0)
-    bottom, right = min(y0 + height, canvas.shape[0]), min(x0 + width, canvas.shape[1])
+    bottom = min(y0 + image.shape[0], canvas.shape[0])
+    right = min(x0 + image.shape[1], canvas.shape[1])
     if bottom > top and right > left:
-        canvas[top:bottom, left:right] = tile.image[top - y0 : bottom - y0, left - x0 : right - x0]
+        canvas[top:bottom, left:right] = image[top - y0 : bottom - y0, left - x0 : right - x0]
 
 
 class MixupDraw(NamedTuple):

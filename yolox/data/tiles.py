@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from yolox.data.augment import PAD_VALUE, resize_by, warped_boxes
-from yolox.data.mosaic import MixupDraw, mixed, mosaic_boxes, partner_boxes, top_left
+from yolox.data.mosaic import MixupDraw, mixed, mosaic_boxes, partner_boxes, paste, top_left
 from yolox.data.sample import Float32, Float64, Int64, Sample, UInt8
 
 SHIFT = 4  # fractional bits of the corners of polygons
@@ -64,18 +64,15 @@ def mixed_up(sample: Sample, partner: Tile, draw: MixupDraw) -> Sample:
     """What `mixup` gives for the partner's sample."""
     height, width = sample.size_hw
     scaled_hw, (y0, x0) = draw.scaled_hw((height, width)), draw.corner_yx((height, width))
-    scale_y, scale_x = scaled_hw[0] / height, scaled_hw[1] / width
-    matrix = np.array(
-        [
-            [scale_x, 0.0, HALF_PIXEL * (scale_x - 1) - x0],
-            [0.0, scale_y, HALF_PIXEL * (scale_y - 1) - y0],
-        ]
-    )
-    if draw.mirrored:
-        matrix[0] = -scale_x, 0.0, scaled_hw[1] - 1 - HALF_PIXEL * (scale_x - 1) - x0
+    rows = max(round(partner.size_hw[0] * scaled_hw[0] / height), 1)
+    columns = max(round(partner.size_hw[1] * scaled_hw[1] / width), 1)
+    corner = -y0, (scaled_hw[1] - columns if draw.mirrored else 0) - x0
     image = np.zeros_like(sample.image)
     image[: scaled_hw[0] - y0, : scaled_hw[1] - x0] = PAD_VALUE
-    _warp_into(image, partner, (0, 0), (0, 0, *partner.size_hw), matrix)
+    if max(corner[0] + rows, corner[1] + columns) > 0:
+        pixels = partner.pixels(partner.size_hw[0] / (partner.scale * rows))
+        scaled: UInt8 = cv2.resize(pixels, (columns, rows))  # type: ignore[assignment]
+        paste(image, cv2.flip(scaled, 1) if draw.mirrored else scaled, *corner)
     boxes = partner_boxes(partner.boxes_xyxy, draw, (height, width))
     return mixed(sample, Sample(image, boxes, partner.labels))
 

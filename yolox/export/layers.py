@@ -1,10 +1,12 @@
 """Layers of an exported graph: which nodes belong to which convolution of the model.
 
 Quantisation is decided per layer: a convolution and what follows it (activation, sum, concat) up
-to the next convolution. What no convolution follows (decoding, NMS) is never quantised.
+to the next convolution. What no convolution follows (decoding, NMS) is never quantised. Where a
+runtime's 8-bit convolution rounds what it puts out, too, the last ones are not either: what they
+put out are the predictions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +28,16 @@ class Layers:
 
 
 def onnx_layers(content: Any) -> Layers:
-    """The layers of an onnx.ModelProto written by `to_onnx` (before NMS is appended)."""
+    """The layers of an onnx.ModelProto written by `to_onnx` (before NMS is appended).
+
+    Without the last ones: ONNX Runtime would round the predictions.
+    """
     producer = {name: node.name for node in content.graph.node for name in node.output}
     inputs = {
         node.name: [producer[name] for name in node.input if name in producer]
         for node in content.graph.node
     }
-    return group(inputs, onnx_convolutions(content))
+    return group(inputs, onnx_convolutions(content), last=False)
 
 
 def onnx_convolutions(content: Any) -> dict[str, str]:
@@ -59,14 +64,20 @@ def vino_layers(model: Any, modules: Mapping[str, str]) -> Layers:
     return group(inputs, convolutions)
 
 
-def group(inputs: Mapping[str, Sequence[str]], convolutions: Mapping[str, str]) -> Layers:
-    """inputs: the nodes that each node reads, in topological order; convolutions: their modules."""
+def group(
+    inputs: Mapping[str, Sequence[str]], convolutions: Mapping[str, str], last: bool = True
+) -> Layers:
+    """inputs: the nodes that each node reads, in topological order; convolutions: their modules.
+
+    last: whether convolutions that no other one follows are layers, or part of the tail.
+    """
     owner: dict[str, str | None] = {}
     for node, sources in inputs.items():
         above = (owner[source] for source in sources if owner.get(source) is not None)
         owner[node] = convolutions.get(node) or next(above, None)
-    before = _ancestors(inputs, convolutions)
-    members: dict[str, list[str]] = {module: [] for module in convolutions.values()}
+    read = [source for node in convolutions for source in inputs[node]]
+    before = _ancestors(inputs, convolutions if last else read)
+    members: dict[str, list[str]] = {convolutions[n]: [] for n in convolutions if n in before}
     for node in before:
         module = owner[node]
         if module is not None:
@@ -74,7 +85,7 @@ def group(inputs: Mapping[str, Sequence[str]], convolutions: Mapping[str, str]) 
     return Layers(members, [node for node in inputs if node not in before])
 
 
-def _ancestors(inputs: Mapping[str, Sequence[str]], ends: Mapping[str, str]) -> dict[str, None]:
+def _ancestors(inputs: Mapping[str, Sequence[str]], ends: Iterable[str]) -> dict[str, None]:
     """Nodes from which an end can be reached, the ends among them, in the order of `inputs`."""
     found, waiting = set(), list(ends)
     while waiting:

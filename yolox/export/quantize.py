@@ -26,6 +26,7 @@ from yolox.export.calibration import Ranges, one_by_one
 from yolox.export.layers import Layers, onnx_convolutions, onnx_layers, vino_layers
 from yolox.export.nms_graph import append_nms
 from yolox.export.onnx_graph import nms_facts, save_onnx
+from yolox.export.silu import LOWEST, silu_inputs, with_silu_as_one
 
 # What ONNX Runtime has 8-bit kernels for, among what detectors consist of.
 ONNX_OPERATORS = [
@@ -57,7 +58,8 @@ class Quantizer(ABC):
 class OnnxQuantizer(Quantizer):
     """QDQ: weights int8 per output channel, activations uint8 per tensor.
 
-    Ranges leave out the rarest 0.001 % of values; see benchmarks/README.md for what that brings.
+    Ranges leave out the rarest 0.001 % of values, and those far below zero of what SiLU is taken
+    of; see benchmarks/README.md for what that brings.
     content: float graph of `to_onnx` without NMS; images: [n, 3, H, W] uint8.
     nms: thresholds of a suppression to append to a decoded graph whose output is `decoded`.
     Raises UsageError where a package is absent.
@@ -94,9 +96,11 @@ class OnnxQuantizer(Quantizer):
                 if values.dtype == np.float32 and values.size:
                     ranges.add(name, torch.from_numpy(values))
         method = self._tools.CalibrationMethod.MinMax  # that is: ranges, without histograms
-        pairs = {
-            n: tuple(np.array(v, np.float32) for v in pair) for n, pair in ranges.found().items()
-        }
+        shortened = silu_inputs(self._content)
+        pairs = {}
+        for name, (low, high) in ranges.found().items():
+            low = max(low, LOWEST) if name in shortened else low
+            pairs[name] = np.array(low, np.float32), np.array(high, np.float32)
         return self._tools.TensorsData(method, pairs)
 
     def write(self, path: Path, float_layers: Sequence[str]) -> None:
@@ -142,7 +146,7 @@ class VinoQuantizer(Quantizer):
         self.layers = vino_layers(self._read(), self._modules)
 
     def _read(self) -> Any:
-        return shared_core().read_model(self._bytes, b"")
+        return with_silu_as_one(shared_core().read_model(self._bytes, b""))
 
     def write(self, path: Path, float_layers: Sequence[str]) -> None:
         """Write an .xml file and the .bin beside it."""
