@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,12 @@ def solvable(layer: nn.Module) -> bool:
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     )
+
+
+class Rows(Protocol):
+    """What can be given patches and outputs, as `LayerStatistics` can."""
+
+    def add(self, x: Tensor, y: Tensor) -> None: ...
 
 
 class LayerStatistics:
@@ -240,6 +247,11 @@ class RecordedOutputs:
             for images in batches():
                 run(images)
 
+    def rows(self, name: str) -> int:
+        """Positions of all images, over all of a layer's calls."""
+        shapes = {key: shape for key, shape in self._shapes.items() if key[0] == name}
+        return sum(len(self.of(*key)) * shape[1] for key, shape in shapes.items())
+
     def of(self, name: str, number: int = 0) -> npt.NDArray[np.float32]:
         """[images, O, positions] of one of a layer's calls, read from the disk where it is used."""
         raw = np.memmap(self._path(name, number), np.float32, "r")
@@ -254,11 +266,13 @@ def layer_statistics(
     recorded: RecordedOutputs,
     kept_outputs: Mapping[str, Tensor | None],
     batches: Iterator[Tensor],
+    samples: Mapping[str, Rows] = MappingProxyType({}),
 ) -> dict[str, LayerStatistics]:
     """What layers of `reader` read in all their calls, with the dense model's outputs there.
 
     kept_outputs: layer names -> the dense layer's outputs that matter (None: all).
-    batches: images [B, 3, H, W] float, the same as for `recorded`.
+    batches: images [B, 3, H, W] float, the same as for `recorded`. samples: by layer, what is given
+    the same rows, besides.
     """
     found = {name: LayerStatistics() for name in kept_outputs}
     first = 0
@@ -270,7 +284,10 @@ def layer_statistics(
         kept = kept_outputs[name]
         output = output if kept is None else output[:, kept]
         read = patches(call.layer, x, sampled_positions(call.output))
-        found[name].add(read, output_rows(call.layer, output))
+        rows = output_rows(call.layer, output)
+        found[name].add(read, rows)
+        if name in samples:
+            samples[name].add(read, rows)
 
     with observed_calls(reader, list(kept_outputs), read) as run:
         for images in batches:

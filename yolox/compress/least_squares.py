@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolox.compress.activation_fit import ACTIVATIONS, ActivatedSamples
 from yolox.compress.forward_cache import ForwardCache
 from yolox.compress.layer_statistics import (
     Call,
@@ -156,16 +157,47 @@ def least_squares(
         wave = [layer for layer in layers if layer.depth == depth]
         kept = {layer.name: student.kept(layer.name, "out") for layer in wave}
         replay.keep_before(depth)
+        samples = _activated(student, trace, recorded, kept)
         with replay.cached_batches(batches) as images:
-            found = layer_statistics(solved, recorded, kept, images)
+            found = layer_statistics(solved, recorded, kept, images, samples)
         for layer in wave:
             mask = student.masks.get(f"{layer.name}.weight")
             conv = solved.get_submodule(layer.name)
             _take_scale(student, solved, layer.name, normed.get(layer.name, ()))
-            constant = resolve(conv, found[layer.name], mask, ridge)
+            constant = resolve(conv, found[layer.name], mask, ridge, samples.get(layer.name))
             if conv.bias is None:
                 _add_constant(solved, layer.name, trace, constant)
     return solved
+
+
+def _activated(
+    student: Student, trace: Trace, recorded: RecordedOutputs, kept: Mapping[str, Tensor | None]
+) -> dict[str, ActivatedSamples]:
+    """For the layers whose outputs go into an activation, behind one batch norm or none."""
+    normed, found = trace.normed(), {}
+    for name, outputs in kept.items():
+        layer = trace.layers[name]
+        norms = normed.get(name, ())
+        last = trace.layers[norms[0]] if len(norms) == 1 else layer
+        if last.activation not in ACTIVATIONS or last.calls != layer.calls:
+            continue
+        count = len(layer.outputs)
+        gain, offset = torch.ones(count), torch.zeros(count)
+        if last is not layer:
+            gain, offset = _affine(student.dense.get_submodule(last.name))
+        if outputs is not None:
+            gain, offset = gain[outputs], offset[outputs]
+        rows = recorded.rows(name)
+        found[name] = ActivatedSamples(last.activation, gain, offset, rows)
+    return found
+
+
+@torch.no_grad()
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a batch norm in evaluation mode multiplies each channel by, and adds to it."""
+    gain = _gain(norm).cpu()
+    offset = torch.zeros_like(gain) if norm.bias is None else to_float64(norm.bias.cpu())
+    return gain, offset - to_float64(norm.running_mean.cpu()) * gain
 
 
 @torch.no_grad()
@@ -208,9 +240,16 @@ def _gain(norm: Any) -> Tensor:
 
 
 @torch.no_grad()
-def resolve(conv: Any, moments: LayerStatistics, mask: Tensor | None, ridge: float) -> Tensor:
+def resolve(
+    conv: Any,
+    moments: LayerStatistics,
+    mask: Tensor | None,
+    ridge: float,
+    samples: ActivatedSamples | None = None,
+) -> Tensor:
     """Give a convolution the weights that fit the moments best, within its mask, in place.
 
+    samples: the same rows, where errors count by what the activation behind lets through.
     Returns the constant [O] to be added to its outputs; a bias, where there is one, has it already.
     """
     mean_x, mean_y, cov_xx, cov_xy, _ = moments.centred()
@@ -220,12 +259,15 @@ def resolve(conv: Any, moments: LayerStatistics, mask: Tensor | None, ridge: flo
     ridge = ridge + FEW_SAMPLES * size / moments.count
     system = cov_xx + ridge * scale * torch.eye(size).to(cov_xx)
     target = cov_xy + ridge * scale * before
-    if mask is None:
+    allowed = None if mask is None else mask.to(cov_xx.device).reshape(before.mT.shape).mT
+    if allowed is None:
         after = torch.linalg.solve(system, target)
     else:
-        allowed = mask.to(cov_xx.device).reshape(before.mT.shape).mT
         after = solve_within(system, target, allowed, before)
-    constant: Tensor = (mean_y[:, None, :] - mean_x[:, None, :] @ after).reshape(-1)
+    constant = mean_y[:, None, :] - mean_x[:, None, :] @ after
+    if samples is not None:
+        after, constant = samples.refit(after, system, ridge * scale, allowed)
+    constant = constant.reshape(-1)
     set_weight_matrix(conv, _like(after.mT, conv.weight))
     if conv.bias is not None:
         conv.bias.copy_(_like(constant, conv.bias))

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from yolox.models.outputs import ELEMENTWISE
+
 Labels = npt.NDArray[np.int64]
 
 
@@ -30,10 +32,17 @@ class Layer:
     cells: int = 0
     calls: int = 0
     depth: int = 0
+    readers: set[str] = field(default_factory=set)  # operations that read the output directly
     norms: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     alone: bool = True
     before: set[str] = field(default_factory=set)  # the convolutions it reads, nearest ones
+
+    @property
+    def activation(self) -> str | None:
+        """The elementwise operation that alone reads the output, if it is one, as torch names it."""
+        only = next(iter(self.readers)) if len(self.readers) == 1 else None
+        return only if only in ELEMENTWISE else None
 
 
 @dataclass

@@ -71,10 +71,14 @@ def trace(model: Network, size_hw: tuple[int, int]) -> Trace:
 
 @dataclass
 class _Known:
-    """What is known of one tensor: its channels' numbers, the convolution whose output it is."""
+    """What is known of one tensor: its channels' numbers, the convolution whose output it is.
+
+    giver: the layer whose output it is, a batch norm's, too.
+    """
 
     labels: Labels
     maker: str | None = None
+    giver: str | None = None
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -112,6 +116,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors(outputs):
             self._fix(tensor)
             self._read(tensor)
+            self._used(tensor, "output")
 
     def result(self, model: nn.Module, size_hw: Sequence[int]) -> Trace:
         """The layers with the final numbers of their channels."""
@@ -143,6 +148,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = func(*args, **(kwargs or {}))
         self._alive.append(out)
         read = tensors((args, kwargs))
+        for tensor in read:
+            self._used(tensor, name.rstrip("_"))
         if "batch_norm" not in name:
             for tensor in read:
                 self._read(tensor)
@@ -236,7 +243,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             maker = self._layers[known.maker]
             maker.norms = _with(maker.norms, layer)
             seen.sources = _with(seen.sources, known.maker)
-        self._note(out[0] if isinstance(out, tuple | list) else out, _Known(known.labels))
+        given = _Known(known.labels, giver=layer)
+        self._note(out[0] if isinstance(out, tuple | list) else out, given)
         return True
 
     def _convolution(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
@@ -278,7 +286,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen.calls += 1
         seen.before |= self._after[id(out)]
         self._after[id(out)] = frozenset([name])
-        self._note(out, _Known(seen.outputs, name))
+        self._note(out, _Known(seen.outputs, name, giver=name))
 
     def _cat(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
         parts = [self._of(tensor) for tensor in args[0]]
@@ -366,6 +374,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._of(tensor)
         if known is not None and known.maker is not None:
             self._layers[known.maker].alone = False
+
+    def _used(self, tensor: Tensor, operation: str) -> None:
+        """An operation reads a tensor."""
+        known = self._of(tensor)
+        if known is not None and known.giver is not None:
+            self._layers[known.giver].readers.add(operation)
 
     def _of(self, value: Any) -> _Known | None:
         return self._known.get(id(value)) if isinstance(value, Tensor) else None

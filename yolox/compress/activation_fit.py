@@ -1,0 +1,112 @@
+"""Least squares in which an error counts by how much of it the activation lets through.
+
+Behind a convolution and its batch norm, SiLU or ReLU make most negative values nearly zero. What
+the convolution gives there need not be right, and its few weights serve the other positions better
+(after Zhang 2016, who fits responses behind ReLU). Every output has weights of its own, so there is
+a system of equations for each; all are solved together by conjugate gradients, which never form
+them, preconditioned by the system that has no weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEAST_WEIGHT = 0.1  # of an error, whatever the activation does to it
+LARGEST_SAMPLES = 2.5e8  # bytes of what one layer reads that are held at once
+NEAR, MOST_STEPS = 1e-3, 40
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "hardswish": F.hardswish,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "mish": F.mish,
+}
+
+
+def slopes(activation: str, values: Tensor) -> Tensor:
+    """How much of a small error each value lets through, LEAST_WEIGHT at the least."""
+    with torch.enable_grad():
+        at = values.detach().requires_grad_()
+        (found,) = torch.autograd.grad(ACTIVATIONS[activation](at).sum(), at)
+    return found.abs().clamp(min=LEAST_WEIGHT)
+
+
+@dataclass
+class ActivatedSamples:
+    """What a convolution reads and should put out, and what its outputs go through.
+
+    gain, offset: [outputs] of the batch norm in between (1 and 0 where there is none).
+    rows: samples [blocks, rows, D] that there will be altogether; of too many, every n-th is kept.
+    """
+
+    activation: str
+    gain: Tensor
+    offset: Tensor
+    rows: int
+    _x: list[Tensor] = field(default_factory=list)
+    _y: list[Tensor] = field(default_factory=list)
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """x: [blocks, S, D]; y: [blocks, S, O]; see `LayerStatistics`."""
+        each = 4 * x.shape[0] * x.shape[2]
+        step = max(-(-self.rows * each // int(LARGEST_SAMPLES)), 1)
+        self._x.append(x[:, ::step].cpu())
+        self._y.append(y[:, ::step].cpu())
+
+    @torch.no_grad()
+    def refit(
+        self, start: Tensor, system: Tensor, ridge: Tensor, allowed: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps [blocks, D, O] near `start`, and the constants [blocks, 1, O] beside them.
+
+        system: [blocks, D, D] that `start` solves. ridge: [blocks, 1, 1], what draws towards
+        `start`. allowed: [blocks, D, O], the weights that need not be zero (None: all).
+        """
+        x, y = torch.cat(self._x, dim=1).float(), torch.cat(self._y, dim=1).float()
+        shape = (len(y), 1, y.shape[2])
+        gain, offset = (values.float().cpu().reshape(shape) for values in (self.gain, self.offset))
+        weight = slopes(self.activation, y * gain + offset)
+        weight /= weight.sum(dim=1, keepdim=True)
+        start32, ridge = start.float().cpu(), ridge.float().cpu()
+        inside = None if allowed is None else allowed.cpu()
+        inverse = _inverse(system.cpu(), inside)
+
+        def centred(outputs: Tensor) -> Tensor:
+            return outputs - (weight * outputs).sum(dim=1, keepdim=True)
+
+        def pulled(outputs: Tensor) -> Tensor:
+            found = x.mT @ (weight * centred(outputs))
+            return found if inside is None else torch.where(inside, found, 0.0)
+
+        rest = pulled(y - x @ start32)
+        change = torch.zeros_like(start32)
+        limit = NEAR * rest.norm(dim=1)
+        towards = scaled = inverse(rest)
+        power = (rest * scaled).sum(dim=1, keepdim=True)
+        for _ in range(MOST_STEPS):
+            if bool((rest.norm(dim=1) <= limit).all()):
+                break
+            moved = pulled(x @ towards) + ridge * towards
+            length = power / (towards * moved).sum(dim=1, keepdim=True).clamp(min=1e-30)
+            change += length * towards
+            rest = rest - length * moved
+            scaled = inverse(rest)
+            before, power = power, (rest * scaled).sum(dim=1, keepdim=True)
+            towards = scaled + power / before.clamp(min=1e-30) * towards
+        result = start32 + change
+        constant = (weight * (y - x @ result)).sum(dim=1, keepdim=True)
+        return result.to(start), constant.to(start)
+
+
+def _inverse(system: Tensor, allowed: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """What a system that has no weights makes of right-hand sides; its diagonal within masks."""
+    if allowed is not None:
+        diagonal = system.diagonal(dim1=-2, dim2=-1)[:, :, None].float()
+        return lambda rest: rest / diagonal
+    factor = torch.linalg.cholesky(system).float()
+    return lambda rest: torch.cholesky_solve(rest, factor)
