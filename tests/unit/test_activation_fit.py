@@ -44,7 +44,8 @@ def test_every_output_is_solved_with_its_own_weights(monkeypatch, masked, blocks
     monkeypatch.setattr(activation_fit, "NEAR", 1e-6)
     x, y = drawn(blocks, 400, 5, seed=1), drawn(blocks, 400, 4, seed=2)
     y = y + x @ drawn(blocks, 5, 4, seed=3)
-    gain, offset = drawn(blocks * 4, seed=4).abs() + 0.5, drawn(blocks * 4, seed=5)
+    gain = (drawn(blocks * 4, seed=4).abs() + 0.5).float()
+    offset = drawn(blocks * 4, seed=5).float()
     allowed = drawn(blocks, 5, 4, seed=6) > -0.5 if masked else None
     inside = torch.ones(blocks, 5, 4, dtype=torch.bool) if allowed is None else allowed
     near = torch.where(inside, drawn(blocks, 5, 4, seed=7), 0.0)
@@ -72,6 +73,17 @@ def test_errors_count_where_the_activation_lets_them_through():
     start = torch.full((1, 1, 1), 3.5, dtype=torch.float64)
     found, _ = samples.refit(start, x.mT @ x / 2000, torch.full((1, 1, 1), 1e-4), None)
     assert 2.0 < float(found) < 2.9  # the plain solution is 3.5
+
+
+def test_a_system_that_rounding_has_spoilt_is_solved_all_the_same():
+    x = drawn(1, 300, 2)
+    x[..., 1] = 0.0
+    samples = ActivatedSamples("silu", torch.ones(1), torch.zeros(1), rows=300)
+    samples.add(x, 2 * x[..., :1])
+    system = x.mT @ x / 300
+    system[0, 1, 1] = -1e-20
+    found, _ = samples.refit(drawn(1, 2, 1), system, torch.full((1, 1, 1), 1e-6), None)
+    assert float(found[0, 0, 0]) == pytest.approx(2.0, rel=1e-2)
 
 
 def test_of_too_many_rows_every_nth_is_kept(monkeypatch):

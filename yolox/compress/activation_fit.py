@@ -55,8 +55,8 @@ class ActivatedSamples:
         """x: [blocks, S, D]; y: [blocks, S, O]; see `LayerStatistics`."""
         each = 4 * x.shape[0] * x.shape[2]
         step = max(-(-self.rows * each // int(LARGEST_SAMPLES)), 1)
-        self._x.append(x[:, ::step].cpu())
-        self._y.append(y[:, ::step].cpu())
+        self._x.append(x[:, ::step].float())
+        self._y.append(y[:, ::step].float())
 
     @torch.no_grad()
     def refit(
@@ -67,14 +67,14 @@ class ActivatedSamples:
         system: [blocks, D, D] that `start` solves. ridge: [blocks, 1, 1], what draws towards
         `start`. allowed: [blocks, D, O], the weights that need not be zero (None: all).
         """
-        x, y = torch.cat(self._x, dim=1).float(), torch.cat(self._y, dim=1).float()
+        x, y = torch.cat(self._x, dim=1), torch.cat(self._y, dim=1)
         shape = (len(y), 1, y.shape[2])
-        gain, offset = (values.float().cpu().reshape(shape) for values in (self.gain, self.offset))
+        gain, offset = (values.to(y.device).reshape(shape) for values in (self.gain, self.offset))
         weight = slopes(self.activation, y * gain + offset)
         weight /= weight.sum(dim=1, keepdim=True)
-        start32, ridge = start.float().cpu(), ridge.float().cpu()
-        inside = None if allowed is None else allowed.cpu()
-        inverse = _inverse(system.cpu(), inside)
+        first, ridge = start.float().to(x.device), ridge.float().to(x.device)
+        inside = None if allowed is None else allowed.to(x.device)
+        inverse = _inverse(system, inside, x.device)
 
         def centred(outputs: Tensor) -> Tensor:
             return outputs - (weight * outputs).sum(dim=1, keepdim=True)
@@ -83,8 +83,8 @@ class ActivatedSamples:
             found = x.mT @ (weight * centred(outputs))
             return found if inside is None else torch.where(inside, found, 0.0)
 
-        rest = pulled(y - x @ start32)
-        change = torch.zeros_like(start32)
+        rest = pulled(y - x @ first)
+        change = torch.zeros_like(first)
         limit = NEAR * rest.norm(dim=1)
         towards = scaled = inverse(rest)
         power = (rest * scaled).sum(dim=1, keepdim=True)
@@ -98,15 +98,21 @@ class ActivatedSamples:
             scaled = inverse(rest)
             before, power = power, (rest * scaled).sum(dim=1, keepdim=True)
             towards = scaled + power / before.clamp(min=1e-30) * towards
-        result = start32 + change
+        result = first + change
         constant = (weight * (y - x @ result)).sum(dim=1, keepdim=True)
-        return result.to(start), constant.to(start)
+        return result.cpu().to(start), constant.cpu().to(start)
 
 
-def _inverse(system: Tensor, allowed: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """What a system that has no weights makes of right-hand sides; its diagonal within masks."""
-    if allowed is not None:
-        diagonal = system.diagonal(dim1=-2, dim2=-1)[:, :, None].float()
+def _inverse(
+    system: Tensor, allowed: Tensor | None, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Solves a system for float32 right-hand sides on a device.
+
+    By its diagonal alone within masks, and where rounding has left it without a solution.
+    """
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if allowed is not None or bool(failed.any()):
+        diagonal = system.diagonal(dim1=-2, dim2=-1)[:, :, None].float().to(device)
         return lambda rest: rest / diagonal
-    factor = torch.linalg.cholesky(system).float()
-    return lambda rest: torch.cholesky_solve(rest, factor)
+    lower = factor.float().to(device)
+    return lambda rest: torch.cholesky_solve(rest, lower)

@@ -2,8 +2,9 @@
 
 Three parts, each on its own: constants of removed channels are folded into what read them; the
 convolutions are solved anew, in the order of the network, by ridge least squares against the dense
-model's outputs (He 2017); batch-norm statistics are estimated again (EagleEye, Li 2020). All at the
-size that the model will run at (FixRes, Touvron 2019).
+model's outputs (He 2017), weighted by what activations let through; batch-norm statistics are
+estimated again (EagleEye, Li 2020). All at the size that the model will run at (FixRes, Touvron
+2019).
 """
 
 from collections import defaultdict
@@ -195,9 +196,9 @@ def _activated(
 @torch.no_grad()
 def _affine(norm: Any) -> tuple[Tensor, Tensor]:
     """What a batch norm in evaluation mode multiplies each channel by, and adds to it."""
-    gain = _gain(norm).cpu()
+    gain, mean = _gain(norm).cpu(), to_float64(norm.running_mean.cpu())
     offset = torch.zeros_like(gain) if norm.bias is None else to_float64(norm.bias.cpu())
-    return gain, offset - to_float64(norm.running_mean.cpu()) * gain
+    return gain.float(), (offset - mean * gain).float()
 
 
 @torch.no_grad()
@@ -264,7 +265,7 @@ def resolve(
         after = torch.linalg.solve(system, target)
     else:
         after = solve_within(system, target, allowed, before)
-    constant = mean_y[:, None, :] - mean_x[:, None, :] @ after
+    constant: Tensor = mean_y[:, None, :] - mean_x[:, None, :] @ after
     if samples is not None:
         after, constant = samples.refit(after, system, ridge * scale, allowed)
     constant = constant.reshape(-1)

@@ -40,7 +40,7 @@ class Layer:
 
     @property
     def activation(self) -> str | None:
-        """The elementwise operation that alone reads the output, if it is one, as torch names it."""
+        """What alone reads the output, if that is an elementwise operation, as torch names it."""
         only = next(iter(self.readers)) if len(self.readers) == 1 else None
         return only if only in ELEMENTWISE else None
 
