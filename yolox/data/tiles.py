@@ -20,6 +20,7 @@ from yolox.data.sample import Float32, Float64, Int64, Sample, UInt8
 SHIFT = 4  # fractional bits of the corners of polygons
 HALF_PIXEL = 0.5
 LARGEST_WARPED = 2**15 - 2  # pixels per side of what OpenCV 4 can warp
+WARPED_CHANNELS = 4  # which OpenCV warps faster than three; the last one is not used
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def warped_mosaic(
 ) -> Sample:
     """What `warp(mosaic(tiles, centre_yx, size_hw), matrix, size_hw)` gives."""
     canvas_hw = 2 * size_hw[0], 2 * size_hw[1]
-    image = np.full((*size_hw, 3), PAD_VALUE, np.uint8)
+    image = np.full((*size_hw, WARPED_CHANNELS), PAD_VALUE, np.uint8)
     for place, tile in enumerate(tiles):
         y0, x0 = top_left(place, tile.size_hw, centre_yx)
         top, left = max(y0, 0), max(x0, 0)
@@ -57,7 +58,8 @@ def warped_mosaic(
         if bottom > top and right > left:
             _warp_into(image, tile, (y0, x0), (top, left, bottom, right), matrix)
     boxes, labels = mosaic_boxes(tiles, centre_yx, size_hw)
-    return Sample(image, warped_boxes(boxes, matrix, size_hw), labels)
+    shown: UInt8 = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)  # type: ignore[assignment]
+    return Sample(shown, warped_boxes(boxes, matrix, size_hw), labels)
 
 
 def mixed_up(sample: Sample, partner: Tile, draw: MixupDraw) -> Sample:
@@ -84,7 +86,10 @@ def _warp_into(
     part: tuple[int, int, int, int],
     matrix: Float64,
 ) -> None:
-    """Draw a part of the canvas that a tile covers: top, left, bottom, right in its pixels."""
+    """Draw a part of the canvas that a tile covers: top, left, bottom, right in its pixels.
+
+    image: [H, W, WARPED_CHANNELS].
+    """
     top, left, bottom, right = part
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) - HALF_PIXEL
     polygon = corners @ matrix[:, :2].T + matrix[:, 2]
@@ -103,7 +108,11 @@ def _warp_into(
     inside = image[y : y + rows, x : x + columns]
     upright = matrix[0, 1] == 0 and matrix[1, 0] == 0
     warped = cv2.warpAffine(
-        pixels, total, (columns, rows), inside if upright else None, borderMode=cv2.BORDER_REPLICATE
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA),
+        total,
+        (columns, rows),
+        inside if upright else None,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     if not upright:
         mask = np.zeros((rows, columns), np.uint8)
