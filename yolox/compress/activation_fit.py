@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEAST_WEIGHT = 0.1  # of an error, whatever the activation does to it
-LARGEST_SAMPLES = 2.5e8  # bytes of what one layer reads that are held at once
-NEAR, MOST_STEPS = 1e-3, 40
+LARGEST_SAMPLES = 1.5e8  # bytes of what one layer reads that are held at once
+NEAR, MOST_STEPS = 1e-2, 30
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
@@ -57,6 +57,11 @@ class ActivatedSamples:
         step = max(-(-self.rows * each // int(LARGEST_SAMPLES)), 1)
         self._x.append(x[:, ::step].float())
         self._y.append(y[:, ::step].float())
+
+    @property
+    def count(self) -> int:
+        """Samples of each block that are kept."""
+        return sum(part.shape[1] for part in self._x)
 
     @torch.no_grad()
     def refit(

@@ -257,9 +257,9 @@ def resolve(
     before = to_float64(weight_matrix(conv)).mT  # [blocks, D, O]
     size = cov_xx.shape[-1]
     scale = cov_xx.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None].clamp(min=LEAST_VARIANCE)
-    ridge = ridge + FEW_SAMPLES * size / moments.count
-    system = cov_xx + ridge * scale * torch.eye(size).to(cov_xx)
-    target = cov_xy + ridge * scale * before
+    drawn = (ridge + FEW_SAMPLES * size / moments.count) * scale
+    system = cov_xx + drawn * torch.eye(size).to(cov_xx)
+    target = cov_xy + drawn * before
     allowed = None if mask is None else mask.to(cov_xx.device).reshape(before.mT.shape).mT
     if allowed is None:
         after = torch.linalg.solve(system, target)
@@ -267,7 +267,8 @@ def resolve(
         after = solve_within(system, target, allowed, before)
     constant: Tensor = mean_y[:, None, :] - mean_x[:, None, :] @ after
     if samples is not None:
-        after, constant = samples.refit(after, system, ridge * scale, allowed)
+        drawn = (ridge + FEW_SAMPLES * size / samples.count) * scale
+        after, constant = samples.refit(after, system, drawn, allowed)
     constant = constant.reshape(-1)
     set_weight_matrix(conv, _like(after.mT, conv.weight))
     if conv.bias is not None:
