@@ -182,10 +182,11 @@ def _activated(
         last = trace.layers[norms[0]] if len(norms) == 1 else layer
         if last.activation not in ACTIVATIONS or last.calls != layer.calls:
             continue
+        norm: Any = student.dense.get_submodule(last.name) if last is not layer else None
+        if norm is not None and norm.running_var is None:
+            continue
         count = len(layer.outputs)
-        gain, offset = torch.ones(count), torch.zeros(count)
-        if last is not layer:
-            gain, offset = _affine(student.dense.get_submodule(last.name))
+        gain, offset = (torch.ones(count), torch.zeros(count)) if norm is None else _affine(norm)
         if outputs is not None:
             gain, offset = gain[outputs], offset[outputs]
         rows = recorded.rows(name)
