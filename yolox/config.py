@@ -18,6 +18,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 DISTILL_LAYERS = ("neck", "all")
 SCHEDULERS = ("yoloxwarmcos", "cos", "multistep")
 MOST = 10**9  # of anything that is counted
+LARGEST_MIXUP = 10  # times the image: its partner is scaled as a whole
 
 
 def nearest(name: object, known: Sequence[str]) -> str:
@@ -70,10 +71,11 @@ class AugmentSpec:
         for key in ("mosaic_prob", "mixup_prob", "hsv_prob", "flip_prob"):
             value = getattr(self, key)
             require(0.0 <= value <= 1.0, f"{key} {value} is not a probability")
-        for key in ("mosaic_scale", "mixup_scale"):
+        for key, most in (("mosaic_scale", MOST), ("mixup_scale", LARGEST_MIXUP)):
             low, high = getattr(self, key)
             require(
-                0 < low <= high <= MOST, f"{key} {(low, high)} is not a range of positive numbers"
+                0 < low <= high <= most,
+                f"{key} {(low, high)} is not a range of positive numbers up to {most:g}",
             )
         for key in ("degrees", "translate", "shear"):
             value = getattr(self, key)

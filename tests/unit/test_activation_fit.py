@@ -20,7 +20,7 @@ def test_slopes_are_those_of_the_function(name):
     step = 1e-5
     function = ACTIVATIONS[name]
     expected = (function(z + step) - function(z - step)) / (2 * step)
-    torch.testing.assert_close(slopes(name, z), expected.abs().clamp(min=LEAST_WEIGHT))
+    torch.testing.assert_close(slopes((name, ()), z), expected.abs().clamp(min=LEAST_WEIGHT))
 
 
 def weighted_solution(x, y, weight, ridge, near, allowed):
@@ -49,7 +49,7 @@ def test_every_output_is_solved_with_its_own_weights(monkeypatch, masked, blocks
     allowed = drawn(blocks, 5, 4, seed=6) > -0.5 if masked else None
     inside = torch.ones(blocks, 5, 4, dtype=torch.bool) if allowed is None else allowed
     near = torch.where(inside, drawn(blocks, 5, 4, seed=7), 0.0)
-    samples = ActivatedSamples("silu", gain, offset, rows=400)
+    samples = ActivatedSamples(("silu", ()), gain, offset, rows=400)
     samples.add(x[:, :150], y[:, :150])
     samples.add(x[:, 150:], y[:, 150:])
     ridge = torch.full((blocks, 1, 1), 0.03, dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_every_output_is_solved_with_its_own_weights(monkeypatch, masked, blocks
     found, constant = samples.refit(near, system, ridge, allowed)
     for block in range(blocks):
         affine = [v.reshape(blocks, 4)[block] for v in (gain, offset)]
-        weight = slopes("silu", y[block] * affine[0] + affine[1])
+        weight = slopes(("silu", ()), y[block] * affine[0] + affine[1])
         maps, constants = weighted_solution(
             x[block], y[block], weight, 0.03, near[block], inside[block]
         )
@@ -68,7 +68,7 @@ def test_every_output_is_solved_with_its_own_weights(monkeypatch, masked, blocks
 def test_errors_count_where_the_activation_lets_them_through():
     x = drawn(1, 2000, 1)
     y = torch.where(x > 0, 2 * x, 5 * x)  # no line fits both sides
-    samples = ActivatedSamples("relu", torch.ones(1), torch.zeros(1), rows=2000)
+    samples = ActivatedSamples(("relu", ()), torch.ones(1), torch.zeros(1), rows=2000)
     samples.add(x, y)
     start = torch.full((1, 1, 1), 3.5, dtype=torch.float64)
     found, _ = samples.refit(start, x.mT @ x / 2000, torch.full((1, 1, 1), 1e-4), None)
@@ -78,7 +78,7 @@ def test_errors_count_where_the_activation_lets_them_through():
 def test_a_system_that_rounding_has_spoilt_is_solved_all_the_same():
     x = drawn(1, 300, 2)
     x[..., 1] = 0.0
-    samples = ActivatedSamples("silu", torch.ones(1), torch.zeros(1), rows=300)
+    samples = ActivatedSamples(("silu", ()), torch.ones(1), torch.zeros(1), rows=300)
     samples.add(x, 2 * x[..., :1])
     system = x.mT @ x / 300
     system[0, 1, 1] = -1e-20
@@ -86,12 +86,38 @@ def test_a_system_that_rounding_has_spoilt_is_solved_all_the_same():
     assert float(found[0, 0, 0]) == pytest.approx(2.0, rel=1e-2)
 
 
-def test_of_too_many_rows_every_nth_is_kept(monkeypatch):
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 2), (2, 3)])
+def test_of_too_many_rows_some_are_drawn(monkeypatch, inputs, outputs):
     monkeypatch.setattr(activation_fit, "LARGEST_SAMPLES", 4 * 3 * 50)
-    samples = ActivatedSamples("silu", torch.ones(2), torch.zeros(2), rows=200)
-    for part in drawn(4, 1, 50, 3):
-        samples.add(part, part[..., :2])
-    assert samples.count == 52
+    samples = ActivatedSamples(("silu", ()), torch.ones(outputs), torch.zeros(outputs), rows=200)
+    for part in drawn(4, 1, 50, 3).float():
+        samples.add(part[..., :inputs], part[..., :outputs])
+    assert samples.count == 48
+    held = sum(part.untyped_storage().nbytes() for part in samples._x)
+    assert held == 4 * inputs * 48
+    seen = samples._x[0][0, :, 0].tolist()
+    places = [drawn(4, 1, 50, 3).float()[0, 0, :, 0].tolist().index(value) for value in seen]
+    assert len({place % 4 for place in places}) > 1  # not one column of the picture
+
+
+def test_slopes_are_those_of_the_numbers_that_an_activation_is_given():
+    z = torch.tensor([-2.0, 2.0])
+    assert slopes(("leaky_relu", (0.5,)), z).tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("spread", [1e-5, 1e-4, 1e-3])
+def test_inputs_that_hardly_change_leave_the_weights_finite(spread):
+    x = (1.0 + spread * drawn(1, 600, 16)).float()
+    y = drawn(1, 600, 4, seed=3).float()
+    samples = ActivatedSamples(("silu", ()), torch.ones(4), torch.zeros(4), rows=600)
+    samples.add(x, y)
+    mean = x.double().mean(1)
+    spoilt = (x.mT @ x).double() / 600 - mean[:, :, None] * mean[:, None, :]
+    found, constant = samples.refit(
+        torch.zeros(1, 16, 4, dtype=torch.float64), spoilt, torch.full((1, 1, 1), 1e-12), None
+    )
+    assert found.isfinite().all()
+    assert constant.isfinite().all()
 
 
 class Activated(Net):
@@ -103,7 +129,7 @@ class Activated(Net):
         self.norm, self.last = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
 
     def raw(self, images):
-        first = torch.relu(self.a(images))
+        first = nn.functional.leaky_relu(self.a(images), 0.5)
         second = self.b(first)
         third = self.norm(self.c(nn.functional.silu(second) + second))
         return self.last(nn.functional.silu(third))
@@ -112,9 +138,9 @@ class Activated(Net):
 def test_a_trace_knows_what_alone_reads_a_layer():
     layers = trace(Activated(), (32, 32)).layers
     assert {name: layer.activation for name, layer in layers.items()} == {
-        "a": "relu",
+        "a": ("leaky_relu", (0.5,)),
         "b": None,
         "c": None,
-        "norm": "silu",
+        "norm": ("silu", ()),
         "last": None,
     }

@@ -178,6 +178,9 @@ def test_what_silu_alone_reads_needs_no_range_far_below_zero():
     assert silu_inputs(silu_graph()) == {"x"}
     other = onnx.helper.make_node("Relu", ["x"], ["z"])
     assert silu_inputs(silu_graph([other])) == set()
+    shown = silu_graph()
+    shown.graph.output.append(shown.graph.input[0])
+    assert silu_inputs(shown) == set()
     gate = onnx.helper.make_node("Mul", ["s", "s"], ["z"])
     assert silu_inputs(silu_graph([gate])) == {"x"}
 

@@ -122,6 +122,20 @@ def test_a_partner_is_mirrored_about_its_own_middle(stored):
         assert np.abs(found.astype(int) - plain).mean() < 1.0
 
 
+def test_a_partner_that_is_not_seen_is_not_decoded():
+    def never(factor):
+        raise AssertionError("decoded")
+
+    boxes, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    partner = Tile((SIZE[0], 20), boxes, labels, 1.0, never)  # a narrow picture
+    image = Sample(np.zeros((*SIZE, 3), np.uint8), boxes, labels)
+    for draw in (MixupDraw(1.5, False, 0.0, 1.0), MixupDraw(1.5, True, 0.0, 0.0)):
+        found = mixed_up(image, partner, draw).image
+        assert set(np.unique(found)) == {PAD_VALUE // 2}
+    with pytest.raises(ValueError, match="mixup_scale"):
+        AugmentSpec(mixup_scale=(1.0, 1e6))
+
+
 def test_what_is_not_seen_is_not_decoded_and_what_is_small_is_decoded_small(stored):
     asked = []
 

@@ -2,9 +2,10 @@
 
 Behind a convolution and its batch norm, SiLU or ReLU make most negative values nearly zero. What
 the convolution gives there need not be right, and its few weights serve the other positions better
-(after Zhang 2016, who fits responses behind ReLU). Every output has weights of its own, so there is
-a system of equations for each; all are solved together by conjugate gradients, which never form
-them, preconditioned by the system that has no weights.
+(after Zhang 2016, who fits responses behind ReLU). The square of an error is multiplied by the
+activation's slope at the dense model's value. Every output has weights of its own, so there is a
+system of equations for each; all are solved together by conjugate gradients, which never form them,
+preconditioned by the system that has no weights.
 """
 
 from collections.abc import Callable
@@ -14,25 +15,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from yolox.models.graph import Operation
+
 LEAST_WEIGHT = 0.1  # of an error, whatever the activation does to it
-LARGEST_SAMPLES = 1.5e8  # bytes of what one layer reads that are held at once
+LARGEST_SAMPLES = 1.5e8  # bytes of what one layer reads, or puts out, that are held at once
 NEAR, MOST_STEPS = 1e-2, 30
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+LEAST_DIAGONAL = 1e-20
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
     "leaky_relu": F.leaky_relu,
     "hardswish": F.hardswish,
-    "gelu": F.gelu,
-    "elu": F.elu,
     "mish": F.mish,
 }
 
 
-def slopes(activation: str, values: Tensor) -> Tensor:
+def slopes(activation: Operation, values: Tensor) -> Tensor:
     """How much of a small error each value lets through, LEAST_WEIGHT at the least."""
+    name, numbers = activation
     with torch.enable_grad():
         at = values.detach().requires_grad_()
-        (found,) = torch.autograd.grad(ACTIVATIONS[activation](at).sum(), at)
+        (found,) = torch.autograd.grad(ACTIVATIONS[name](at, *numbers).sum(), at)
     return found.abs().clamp(min=LEAST_WEIGHT)
 
 
@@ -41,10 +44,10 @@ class ActivatedSamples:
     """What a convolution reads and should put out, and what its outputs go through.
 
     gain, offset: [outputs] of the batch norm in between (1 and 0 where there is none).
-    rows: samples [blocks, rows, D] that there will be altogether; of too many, every n-th is kept.
+    rows: samples [blocks, rows, D] that there will be altogether; of too many, some are drawn.
     """
 
-    activation: str
+    activation: Operation
     gain: Tensor
     offset: Tensor
     rows: int
@@ -53,10 +56,14 @@ class ActivatedSamples:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """x: [blocks, S, D]; y: [blocks, S, O]; see `LayerStatistics`."""
-        each = 4 * x.shape[0] * x.shape[2]
-        step = max(-(-self.rows * each // int(LARGEST_SAMPLES)), 1)
-        self._x.append(x[:, ::step].float())
-        self._y.append(y[:, ::step].float())
+        blocks, count, width = x.shape
+        share = LARGEST_SAMPLES / (4 * blocks * max(width, y.shape[2]) * self.rows)
+        if share < 1:
+            generator = torch.Generator().manual_seed(len(self._x))
+            drawn = torch.randperm(count, generator=generator)[: max(int(share * count), 1)]
+            x, y = x[:, drawn.to(x.device)], y[:, drawn.to(y.device)]
+        self._x.append(x.float())
+        self._y.append(y.float())
 
     @property
     def count(self) -> int:
@@ -97,15 +104,20 @@ class ActivatedSamples:
             if bool((rest.norm(dim=1) <= limit).all()):
                 break
             moved = pulled(x @ towards) + ridge * towards
-            length = power / (towards * moved).sum(dim=1, keepdim=True).clamp(min=1e-30)
+            length = _ratio(power, (towards * moved).sum(dim=1, keepdim=True))
             change += length * towards
             rest = rest - length * moved
             scaled = inverse(rest)
             before, power = power, (rest * scaled).sum(dim=1, keepdim=True)
-            towards = scaled + power / before.clamp(min=1e-30) * towards
-        result = first + change
+            towards = scaled + _ratio(power, before) * towards
+        result = torch.where(change.isfinite(), first + change, first)
         constant = (weight * (y - x @ result)).sum(dim=1, keepdim=True)
         return result.cpu().to(start), constant.cpu().to(start)
+
+
+def _ratio(over: Tensor, under: Tensor) -> Tensor:
+    """Zero, so that a column stays as it is, where rounding has left nothing positive."""
+    return torch.where((over > 0) & (under > 0), over / under, 0.0)
 
 
 def _inverse(
@@ -118,6 +130,7 @@ def _inverse(
     factor, failed = torch.linalg.cholesky_ex(system)
     if allowed is not None or bool(failed.any()):
         diagonal = system.diagonal(dim1=-2, dim2=-1)[:, :, None].float().to(device)
+        diagonal = diagonal.abs().clamp(min=LEAST_DIAGONAL)
         return lambda rest: rest / diagonal
     lower = factor.float().to(device)
     return lambda rest: torch.cholesky_solve(rest, lower)

@@ -180,7 +180,8 @@ def _activated(
         layer = trace.layers[name]
         norms = normed.get(name, ())
         last = trace.layers[norms[0]] if len(norms) == 1 else layer
-        if last.activation not in ACTIVATIONS or last.calls != layer.calls:
+        activation = last.activation
+        if activation is None or activation[0] not in ACTIVATIONS or last.calls != layer.calls:
             continue
         norm: Any = student.dense.get_submodule(last.name) if last is not layer else None
         if norm is not None and norm.running_var is None:
@@ -190,7 +191,7 @@ def _activated(
         if outputs is not None:
             gain, offset = gain[outputs], offset[outputs]
         rows = recorded.rows(name)
-        found[name] = ActivatedSamples(last.activation, gain, offset, rows)
+        found[name] = ActivatedSamples(activation, gain, offset, rows)
     return found
 
 

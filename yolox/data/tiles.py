@@ -71,7 +71,8 @@ def mixed_up(sample: Sample, partner: Tile, draw: MixupDraw) -> Sample:
     corner = -y0, (scaled_hw[1] - columns if draw.mirrored else 0) - x0
     image = np.zeros_like(sample.image)
     image[: scaled_hw[0] - y0, : scaled_hw[1] - x0] = PAD_VALUE
-    if max(corner[0] + rows, corner[1] + columns) > 0:
+    seen = min(corner[0] + rows, corner[1] + columns) > 0
+    if seen and corner[0] < height and corner[1] < width:
         pixels = partner.pixels(partner.size_hw[0] / (partner.scale * rows))
         scaled: UInt8 = cv2.resize(pixels, (columns, rows))  # type: ignore[assignment]
         paste(image, cv2.flip(scaled, 1) if draw.mirrored else scaled, *corner)

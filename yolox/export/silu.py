@@ -18,6 +18,7 @@ def silu_inputs(content: Any) -> set[str]:
     """Names of the values that SiLU is taken of, and nothing else reads, in an onnx.ModelProto."""
     maker = {name: node for node in content.graph.node for name in node.output}
     reads = Counter(name for node in content.graph.node for name in node.input)
+    reads.update(output.name for output in content.graph.output)
     return {
         value
         for node in content.graph.node

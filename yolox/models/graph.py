@@ -9,6 +9,7 @@ from torch import nn
 from yolox.models.outputs import ELEMENTWISE
 
 Labels = npt.NDArray[np.int64]
+Operation = tuple[str, tuple[float, ...]]  # as torch names it, with the numbers it is given
 
 
 @dataclass
@@ -32,17 +33,17 @@ class Layer:
     cells: int = 0
     calls: int = 0
     depth: int = 0
-    readers: set[str] = field(default_factory=set)  # operations that read the output directly
+    readers: set[Operation] = field(default_factory=set)  # that read the output directly
     norms: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     alone: bool = True
     before: set[str] = field(default_factory=set)  # the convolutions it reads, nearest ones
 
     @property
-    def activation(self) -> str | None:
-        """What alone reads the output, if that is an elementwise operation, as torch names it."""
+    def activation(self) -> Operation | None:
+        """What alone reads the output, if that is an elementwise operation."""
         only = next(iter(self.readers)) if len(self.readers) == 1 else None
-        return only if only in ELEMENTWISE else None
+        return only if only is not None and only[0] in ELEMENTWISE else None
 
 
 @dataclass

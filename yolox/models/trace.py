@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from yolox.errors import ModelError
 from yolox.models.channels import is_convolution, is_depthwise, is_plain_norm
 from yolox.models.copies import copied_without_values
-from yolox.models.graph import Labels, Layer, Trace
+from yolox.models.graph import Labels, Layer, Operation, Trace
 from yolox.models.network import Network
 from yolox.models.outputs import BINARY, ELEMENTWISE, FEATURE_DIMS, known_output
 
@@ -116,7 +116,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors(outputs):
             self._fix(tensor)
             self._read(tensor)
-            self._used(tensor, "output")
+            self._used(tensor, ("output", ()))
 
     def result(self, model: nn.Module, size_hw: Sequence[int]) -> Trace:
         """The layers with the final numbers of their channels."""
@@ -148,8 +148,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = func(*args, **(kwargs or {}))
         self._alive.append(out)
         read = tensors((args, kwargs))
+        numbers = tuple(float(x) for x in args[1:] if isinstance(x, int | float))
         for tensor in read:
-            self._used(tensor, name.rstrip("_"))
+            self._used(tensor, (name.rstrip("_"), numbers))
         if "batch_norm" not in name:
             for tensor in read:
                 self._read(tensor)
@@ -375,7 +376,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known is not None and known.maker is not None:
             self._layers[known.maker].alone = False
 
-    def _used(self, tensor: Tensor, operation: str) -> None:
+    def _used(self, tensor: Tensor, operation: Operation) -> None:
         """An operation reads a tensor."""
         known = self._of(tensor)
         if known is not None and known.giver is not None:
