@@ -82,6 +82,7 @@ def test_layer_damage_names_the_layer_with_an_outlier():
     assert damage[name] > 5 * before_change[name]
     assert list(damage.values()) == sorted(damage.values(), reverse=True)
     assert len(damage) == sum(isinstance(m, torch.nn.Conv2d) for m in model.modules())
+    assert layer_damage(model, noise(4, SIZE), [name], progress=False) == {name: damage[name]}
     assert float(layer.weight.detach()[0, 0]) == 1e3  # the model is left as it was
 
 

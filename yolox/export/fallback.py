@@ -104,14 +104,13 @@ def quantise_to_floor(
 def float_order(damage: Mapping[str, float], graph: Sequence[str]) -> list[str]:
     """The layers, those first that become float first.
 
-    damage: by layer, most sensitive first. graph: those that may be quantised, as they run.
+    damage: by layer, most sensitive first. graph: layers in the order in which they run.
     """
+    worst = next(iter(damage), None)
     reached = [name for name in graph if name in damage]
-    ranked = [name for name in damage if name in reached]
-    worst = next(iter(ranked), None)
     place = reached.index(worst) if worst in reached else BEGINNING
     beginning = reached[: place + 1] if place < BEGINNING else []
-    return [*beginning, *(name for name in ranked if name not in beginning)]
+    return [*beginning, *(name for name in damage if name not in beginning)]
 
 
 def _replace(candidate: Path, target: Path) -> None:

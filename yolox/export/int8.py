@@ -61,7 +61,7 @@ def quantise(
             measure = floor.measure
             report = quantise_to_floor(
                 quantizer,
-                layer_damage(source.model, images),
+                layer_damage(source.model, images, quantizer.layers.members),
                 target,
                 lambda path: measure(open_file(path, Runtime())),
                 measure(reference),

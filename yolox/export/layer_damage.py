@@ -5,7 +5,7 @@ calibration, as the runtimes do it. What counts is the damage to detections: how
 boxes of the points that matter move.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,13 +22,20 @@ BATCH = 8
 
 
 @torch.inference_mode()
-def layer_damage(model: nn.Module, images: Tensor, progress: bool = True) -> dict[str, float]:
+def layer_damage(
+    model: nn.Module, images: Tensor, names: Collection[str] | None = None, progress: bool = True
+) -> dict[str, float]:
     """Damage of each convolution, by module name, the most sensitive first.
 
     model: fused, from images to decoded predictions. images: [n, 3, H, W] uint8; ranges are taken
-    from all, damage from the first 8. Layers that are not reached are left out.
+    from all, damage from the first 8. names: of the convolutions that are looked at (default: all);
+    those that are not reached are left out.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and (names is None or name in names)
+    }
     ranges = _input_ranges(model, layers, images)
     probe = images[:BATCH].float()
     reference = model(probe)
