@@ -5,13 +5,10 @@ import torch
 from torch import nn
 
 from tests.tiny_models import Net
+from tests.unit.test_layer_statistics import drawn
 from yolox.compress import activation_fit
 from yolox.compress.activation_fit import ACTIVATIONS, LEAST_WEIGHT, ActivatedSamples, slopes
 from yolox.models.trace import trace
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

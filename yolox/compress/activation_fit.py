@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from yolox.compress.conjugate_gradients import Map, conjugate_gradients
 from yolox.models.graph import Operation
 
 LEAST_WEIGHT = 0.1  # of an error, whatever the activation does to it
@@ -96,41 +97,29 @@ class ActivatedSamples:
             return found if inside is None else torch.where(inside, found, 0.0)
 
         rest = pulled(y - x @ first)
-        change = torch.zeros_like(first)
-        limit = NEAR * rest.norm(dim=1)
-        towards = scaled = inverse(rest)
-        power = (rest * scaled).sum(dim=1, keepdim=True)
-        for _ in range(MOST_STEPS):
-            if bool((rest.norm(dim=1) <= limit).all()):
-                break
-            moved = pulled(x @ towards) + ridge * towards
-            length = _ratio(power, (towards * moved).sum(dim=1, keepdim=True))
-            change += length * towards
-            rest = rest - length * moved
-            scaled = inverse(rest)
-            before, power = power, (rest * scaled).sum(dim=1, keepdim=True)
-            towards = scaled + _ratio(power, before) * towards
+        change = conjugate_gradients(
+            lambda towards: pulled(x @ towards) + ridge * towards,
+            inverse,
+            torch.zeros_like(first),
+            rest,
+            NEAR * rest.norm(dim=1, keepdim=True),
+            MOST_STEPS,
+        )
         result = torch.where(change.isfinite(), first + change, first)
         constant = (weight * (y - x @ result)).sum(dim=1, keepdim=True)
         return result.cpu().to(start), constant.cpu().to(start)
 
 
-def _ratio(over: Tensor, under: Tensor) -> Tensor:
-    """Zero, so that a column stays as it is, where rounding has left nothing positive."""
-    return torch.where((over > 0) & (under > 0), over / under, 0.0)
-
-
-def _inverse(
-    system: Tensor, allowed: Tensor | None, device: torch.device
-) -> Callable[[Tensor], Tensor]:
+def _inverse(system: Tensor, allowed: Tensor | None, device: torch.device) -> Map:
     """Solves a system for float32 right-hand sides on a device.
 
     By its diagonal alone within masks, and where rounding has left it without a solution.
     """
-    factor, failed = torch.linalg.cholesky_ex(system)
-    if allowed is not None or bool(failed.any()):
-        diagonal = system.diagonal(dim1=-2, dim2=-1)[:, :, None].float().to(device)
-        diagonal = diagonal.abs().clamp(min=LEAST_DIAGONAL)
-        return lambda rest: rest / diagonal
-    lower = factor.float().to(device)
-    return lambda rest: torch.cholesky_solve(rest, lower)
+    if allowed is None:
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if not bool(failed.any()):
+            lower = factor.float().to(device)
+            return lambda rest: torch.cholesky_solve(rest, lower)
+    diagonal = system.diagonal(dim1=-2, dim2=-1)[:, :, None].float().to(device)
+    diagonal = diagonal.abs().clamp(min=LEAST_DIAGONAL)
+    return lambda rest: rest / diagonal

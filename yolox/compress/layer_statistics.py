@@ -249,8 +249,8 @@ class RecordedOutputs:
 
     def rows(self, name: str) -> int:
         """Positions of all images, over all of a layer's calls."""
-        shapes = {key: shape for key, shape in self._shapes.items() if key[0] == name}
-        return sum(len(self.of(*key)) * shape[1] for key, shape in shapes.items())
+        calls = (self.of(*key) for key in self._shapes if key[0] == name)
+        return sum(len(values) * values.shape[2] for values in calls)
 
     def of(self, name: str, number: int = 0) -> npt.NDArray[np.float32]:
         """[images, O, positions] of one of a layer's calls, read from the disk where it is used."""

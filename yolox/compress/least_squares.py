@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from yolox.compress.activation_fit import ACTIVATIONS, ActivatedSamples
+from yolox.compress.conjugate_gradients import conjugate_gradients
 from yolox.compress.forward_cache import ForwardCache
 from yolox.compress.layer_statistics import (
     Call,
@@ -31,6 +32,7 @@ from yolox.compress.steps import AdaptStep
 from yolox.errors import DataError
 from yolox.models.channels import Channels
 from yolox.models.copies import copied
+from yolox.models.fuse import norm_affine
 from yolox.models.graph import Layer, Trace
 from yolox.models.network import Network
 from yolox.ops.precision import to_float64
@@ -158,7 +160,7 @@ def least_squares(
         wave = [layer for layer in layers if layer.depth == depth]
         kept = {layer.name: student.kept(layer.name, "out") for layer in wave}
         replay.keep_before(depth)
-        samples = _activated(student, trace, recorded, kept)
+        samples = _activated(student, trace, normed, recorded, kept)
         with replay.cached_batches(batches) as images:
             found = layer_statistics(solved, recorded, kept, images, samples)
         for layer in wave:
@@ -172,10 +174,14 @@ def least_squares(
 
 
 def _activated(
-    student: Student, trace: Trace, recorded: RecordedOutputs, kept: Mapping[str, Tensor | None]
+    student: Student,
+    trace: Trace,
+    normed: Mapping[str, Sequence[str]],
+    recorded: RecordedOutputs,
+    kept: Mapping[str, Tensor | None],
 ) -> dict[str, ActivatedSamples]:
     """For the layers whose outputs go into an activation, behind one batch norm or none."""
-    normed, found = trace.normed(), {}
+    found = {}
     for name, outputs in kept.items():
         layer = trace.layers[name]
         norms = normed.get(name, ())
@@ -187,20 +193,13 @@ def _activated(
         if norm is not None and norm.running_var is None:
             continue
         count = len(layer.outputs)
-        gain, offset = (torch.ones(count), torch.zeros(count)) if norm is None else _affine(norm)
+        affine = (torch.ones(count), torch.zeros(count)) if norm is None else norm_affine(norm)
+        gain, offset = (values.float() for values in affine)
         if outputs is not None:
             gain, offset = gain[outputs], offset[outputs]
         rows = recorded.rows(name)
         found[name] = ActivatedSamples(activation, gain, offset, rows)
     return found
-
-
-@torch.no_grad()
-def _affine(norm: Any) -> tuple[Tensor, Tensor]:
-    """What a batch norm in evaluation mode multiplies each channel by, and adds to it."""
-    gain, mean = _gain(norm).cpu(), to_float64(norm.running_mean.cpu())
-    offset = torch.zeros_like(gain) if norm.bias is None else to_float64(norm.bias.cpu())
-    return gain.float(), (offset - mean * gain).float()
 
 
 @torch.no_grad()
@@ -212,18 +211,19 @@ def _take_scale(student: Student, solved: Network, layer: str, norms: Sequence[s
     """
     conv: Any = solved.get_submodule(layer)
     for number, name in enumerate(norms):
-        norm, dense = solved.get_submodule(name), student.dense.get_submodule(name)
+        norm: Any = solved.get_submodule(name)
+        dense = student.dense.get_submodule(name)
         if norm.running_var is None:
             continue
         kept = student.kept(name, "out")
-        before = _gain(norm)
+        before, _ = norm_affine(norm)
         for key in ("weight", "bias", "running_mean", "running_var"):
             value = getattr(dense, key)
             if value is None:
                 continue
             value = value.detach()
             getattr(norm, key).copy_(value if kept is None else value[kept.to(value.device)])
-        after = _gain(norm)
+        after, _ = norm_affine(norm)
         if number == 0:
             ratio = torch.where(after.abs() > LEAST_GAIN, before / after, 1.0)
             conv.weight.mul_(_like(ratio, conv.weight)[:, None, None, None])
@@ -232,14 +232,6 @@ def _take_scale(student: Student, solved: Network, layer: str, norms: Sequence[s
 def _like(values: Tensor, other: Tensor) -> Tensor:
     """Values in another tensor's type, then on its device, which may have no float64."""
     return values.to(other.dtype).to(other.device)
-
-
-def _gain(norm: Any) -> Tensor:
-    """What a batch norm multiplies each channel by."""
-    variance = to_float64(norm.running_var)
-    weight = torch.ones_like(variance) if norm.weight is None else to_float64(norm.weight)
-    gain: Tensor = weight / (variance + norm.eps).sqrt()
-    return gain
 
 
 @torch.no_grad()
@@ -259,9 +251,13 @@ def resolve(
     before = to_float64(weight_matrix(conv)).mT  # [blocks, D, O]
     size = cov_xx.shape[-1]
     scale = cov_xx.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None].clamp(min=LEAST_VARIANCE)
-    drawn = (ridge + FEW_SAMPLES * size / moments.count) * scale
-    system = cov_xx + drawn * torch.eye(size).to(cov_xx)
-    target = cov_xy + drawn * before
+
+    def drawn(count: int) -> Tensor:
+        """How strongly so many samples are drawn towards the weights before."""
+        return (ridge + FEW_SAMPLES * size / count) * scale
+
+    system = cov_xx + drawn(moments.count) * torch.eye(size).to(cov_xx)
+    target = cov_xy + drawn(moments.count) * before
     allowed = None if mask is None else mask.to(cov_xx.device).reshape(before.mT.shape).mT
     if allowed is None:
         after = torch.linalg.solve(system, target)
@@ -269,8 +265,7 @@ def resolve(
         after = solve_within(system, target, allowed, before)
     constant: Tensor = mean_y[:, None, :] - mean_x[:, None, :] @ after
     if samples is not None:
-        drawn = (ridge + FEW_SAMPLES * size / samples.count) * scale
-        after, constant = samples.refit(after, system, drawn, allowed)
+        after, constant = samples.refit(after, system, drawn(samples.count), allowed)
     constant = constant.reshape(-1)
     set_weight_matrix(conv, _like(after.mT, conv.weight))
     if conv.bias is not None:
@@ -305,28 +300,21 @@ def solve_within(system: Tensor, target: Tensor, allowed: Tensor, near: Tensor) 
 
 
 def solve_by_steps(system: Tensor, target: Tensor, allowed: Tensor, start: Tensor) -> Tensor:
-    """Conjugate gradients (Hestenes 1952) within masks, all columns at once.
+    """Conjugate gradients within masks, all columns at once.
 
     system: [D, D], symmetric and positive; target, allowed, start: [D, O]. Preconditioned by the
     diagonal. Ends when the residual of every column is `NEAR` of its target, or after `MOST_STEPS`.
     """
     inverse = allowed / system.diagonal()[:, None]
-    result = torch.where(allowed, start, 0.0)
-    rest = torch.where(allowed, target - system @ result, 0.0)
-    limit = NEAR * torch.where(allowed, target, 0.0).norm(dim=0)
-    towards = inverse * rest
-    power = (rest * towards).sum(0)
-    for _ in range(MOST_STEPS):
-        if bool((rest.norm(dim=0) <= limit).all()):
-            break
-        moved = torch.where(allowed, system @ towards, 0.0)
-        length = power / (towards * moved).sum(0).clamp(min=torch.finfo(power.dtype).tiny)
-        result = result + length * towards
-        rest = rest - length * moved
-        scaled = inverse * rest
-        before, power = power, (rest * scaled).sum(0)
-        towards = scaled + power / before.clamp(min=torch.finfo(power.dtype).tiny) * towards
-    return result
+    first = torch.where(allowed, start, 0.0)
+    return conjugate_gradients(
+        lambda towards: torch.where(allowed, system @ towards, 0.0),
+        lambda rest: inverse * rest,
+        first,
+        torch.where(allowed, target - system @ first, 0.0),
+        NEAR * torch.where(allowed, target, 0.0).norm(dim=0, keepdim=True),
+        MOST_STEPS,
+    )
 
 
 def recalibrate(model: Network, batches: Batches) -> Network:

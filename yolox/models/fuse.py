@@ -56,22 +56,30 @@ def fused_conv(conv: nn.Module, bn: nn.BatchNorm2d) -> nn.Module:
 
     conv: an `nn.Conv2d`, `nn.ConvTranspose2d` or `DeformConv2d`.
     """
-    if bn.running_mean is None or bn.running_var is None:
-        raise ValueError("a batch norm without running statistics cannot be fused")
+    scale, shift = norm_affine(bn)
     fused = copied(conv)
     out: Any = fused
-    mean, variance, weight = map(_exact, (bn.running_mean, bn.running_var, out.weight))
-    gain = torch.ones_like(mean) if bn.weight is None else _exact(bn.weight)
-    offset = torch.zeros_like(mean) if bn.bias is None else _exact(bn.bias)
-    scale = gain / (variance + bn.eps).sqrt()
-    shift = offset - mean * scale
     if out.bias is not None:
         shift = shift + _exact(out.bias) * scale
-    out.weight.copy_(weight * per_output(conv, scale))
+    out.weight.copy_(_exact(out.weight) * per_output(conv, scale))
     out.bias = nn.Parameter(
         shift.to(out.weight.dtype).to(out.weight.device), out.weight.requires_grad
     )
     return fused
+
+
+def norm_affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch norm in evaluation mode multiplies each channel by, and then adds, in float64.
+
+    Raises ValueError for one that has no running statistics.
+    """
+    if bn.running_mean is None or bn.running_var is None:
+        raise ValueError("a batch norm without running statistics cannot be fused")
+    mean, variance = _exact(bn.running_mean), _exact(bn.running_var)
+    gain = torch.ones_like(mean) if bn.weight is None else _exact(bn.weight)
+    offset = torch.zeros_like(mean) if bn.bias is None else _exact(bn.bias)
+    scale = gain / (variance + bn.eps).sqrt()
+    return scale, offset - mean * scale
 
 
 def _exact(tensor: Tensor) -> Tensor:

@@ -71,13 +71,9 @@ def trace(model: Network, size_hw: tuple[int, int]) -> Trace:
 
 @dataclass
 class _Known:
-    """What is known of one tensor: its channels' numbers, the convolution whose output it is.
-
-    giver: the layer whose output it is, a batch norm's, too.
-    """
+    """What is known of one tensor: its channels' numbers, the layer whose output it is."""
 
     labels: Labels
-    maker: str | None = None
     giver: str | None = None
 
 
@@ -238,13 +234,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         seen.calls += 1
         self._unite(seen.outputs, known.labels)
-        if known.maker is None or not is_plain_norm(seen.module):
+        maker = self._maker(known)
+        if maker is None or not is_plain_norm(seen.module):
             seen.alone = False
         else:
-            maker = self._layers[known.maker]
             maker.norms = _with(maker.norms, layer)
-            seen.sources = _with(seen.sources, known.maker)
-        given = _Known(known.labels, giver=layer)
+            seen.sources = _with(seen.sources, maker.name)
+        given = _Known(known.labels, layer)
         self._note(out[0] if isinstance(out, tuple | list) else out, given)
         return True
 
@@ -287,7 +283,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen.calls += 1
         seen.before |= self._after[id(out)]
         self._after[id(out)] = frozenset([name])
-        self._note(out, _Known(seen.outputs, name, giver=name))
+        self._note(out, _Known(seen.outputs, name))
 
     def _cat(self, name: str, args: tuple[Any, ...], out: Tensor) -> bool:
         parts = [self._of(tensor) for tensor in args[0]]
@@ -372,9 +368,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _read(self, tensor: Tensor) -> None:
         """Something else than a batch norm reads a tensor."""
-        known = self._of(tensor)
-        if known is not None and known.maker is not None:
-            self._layers[known.maker].alone = False
+        maker = self._maker(self._of(tensor))
+        if maker is not None:
+            maker.alone = False
+
+    def _maker(self, known: _Known | None) -> Layer | None:
+        """The convolution whose output a tensor is."""
+        giver = self._layers[known.giver] if known is not None and known.giver else None
+        return None if giver is None or giver.kind == "norm" else giver
 
     def _used(self, tensor: Tensor, operation: Operation) -> None:
         """An operation reads a tensor."""
