@@ -92,6 +92,18 @@ def test_a_thumbnail_does_not_hide_the_size(tmp_path: Path) -> None:
     assert np.prod(read_image(_written(tmp_path / "b.jpg", block)).shape) == 64 * 48 * 3
 
 
+def test_a_thumbnail_does_not_stand_for_the_pixels(tmp_path: Path) -> None:
+    """A whole thumbnail lies in a segment behind the tables: the image's own end counts."""
+    whole = encoded(".jpg")
+    tables = b"\xff\xdb\x00\x43\x00" + bytes(range(1, 65))
+    block = tables + b"\xff\xe1" + (len(whole) + 2).to_bytes(2, "big") + whole
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole[:2] + block + whole[2:-40])
+    with pytest.raises(DataError, match="cut off"):
+        read_image(path)
+    assert read_image(_written(tmp_path / "b.jpg", block)).shape == (48, 64, 3)
+
+
 def _written(path: Path, block: bytes) -> Path:
     path.write_bytes(encoded(".jpg")[:2] + block + encoded(".jpg")[2:])
     return path

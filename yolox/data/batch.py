@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from yolox.allocator import keep_freed_memory
 from yolox.config import AugmentSpec
 from yolox.data.augment import affine_matrix, draw_affine, finish_training_sample
 from yolox.data.cache import ResizedImages
@@ -159,6 +160,7 @@ def start_worker(worker: int) -> None:
     The main process decides when to stop, and saves first; its workers go with it.
     """
     cv2.setNumThreads(0)
+    keep_freed_memory()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), signal.SIG_IGN)

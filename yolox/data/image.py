@@ -5,7 +5,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from io import BytesIO
@@ -24,7 +24,7 @@ from yolox.limits import limit, over_limit
 MOST_BYTES_PER_PIXEL = 8  # four channels of 16 bits, not compressed
 
 _JPEG_START = b"\xff\xd8"
-_JPEG_SCAN = b"\xff\xda"
+_JPEG_SCAN = {0xDA}
 _JPEG_END = b"\xff\xd9"
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU T.81, table B.1: they state the size
 _JPEG_ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers without a length
@@ -65,19 +65,30 @@ def is_cut_off(data: bytes) -> bool:
     if data.startswith(_JPEG_START):
         if data.endswith(_JPEG_END):
             return False
-        scan = data.find(_JPEG_SCAN, _after_headers(data))
+        scan = _jpeg_segment(data, _JPEG_SCAN)
         return scan < 0 or data.find(_JPEG_END, scan) < 0
     if data.startswith(_PNG_START):
         return _PNG_END not in data
     return False
 
 
-def _after_headers(data: bytes) -> int:
-    """Where a JPEG's application segments end: thumbnails lie inside them."""
+def _jpeg_segment(data: bytes, markers: Container[int]) -> int:
+    """Where a JPEG's first segment with one of the markers begins, -1 where there is none.
+
+    Segments are passed over by their length: thumbnails lie inside them (ITU T.81, B.1.1.4).
+    """
     place = len(_JPEG_START)
-    while place + 4 <= len(data) and data[place] == 0xFF and 0xE0 <= data[place + 1] <= 0xEF:
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return place
+    while 0 <= (place := data.find(b"\xff", place)) <= len(data) - 4:
+        marker = data[place + 1]
+        if marker in markers:
+            return place
+        if marker == 0xFF:
+            place += 1
+        elif marker in _JPEG_ALONE:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return -1
 
 
 class StoredImage:
@@ -117,7 +128,10 @@ class StoredImage:
         return (width, height) if turned else (height, width)
 
     def _may_be_turned(self) -> bool:
-        return any(mark in self._data for mark in _ORIENTED)
+        """By what stands before a JPEG's pixels, or anywhere in a PNG."""
+        is_jpeg = self._data.startswith(_JPEG_START)
+        looked_at = self._data[: _jpeg_segment(self._data, _JPEG_SCAN)] if is_jpeg else self._data
+        return any(mark in looked_at for mark in _ORIENTED)
 
     @cached_property
     def _whole(self) -> UInt8:
@@ -228,19 +242,11 @@ def _stated_size(data: bytes) -> tuple[int, int] | None:
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Width and height by a JPEG's frame header (ITU T.81, B.2.2)."""
-    place = len(_JPEG_START)
-    while 0 <= (place := data.find(b"\xff", place)) <= len(data) - 9:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1
-        elif marker in _JPEG_ALONE:
-            place += 2
-        elif marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 5)
-            return width, height
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return None
+    frame = _jpeg_segment(data, _JPEG_FRAMES)
+    if not 0 <= frame <= len(data) - 9:
+        return None
+    height, width = struct.unpack_from(">HH", data, frame + 5)
+    return width, height
 
 
 @contextmanager

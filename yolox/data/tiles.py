@@ -106,13 +106,15 @@ def _warp_into(
         pixels = resize_by(pixels, min(tile.scale, 1.0))
     total = matrix @ _to_canvas(tile, pixels, origin_yx)
     total[:, 2] -= x, y
+    read, to_source = _read_part(pixels, cv2.invertAffineTransform(total), (rows, columns))
     inside = image[y : y + rows, x : x + columns]
     upright = matrix[0, 1] == 0 and matrix[1, 0] == 0
     warped = cv2.warpAffine(
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA),
-        total,
+        cv2.cvtColor(read, cv2.COLOR_BGR2BGRA),
+        to_source,
         (columns, rows),
         inside if upright else None,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
     if not upright:
@@ -120,6 +122,21 @@ def _warp_into(
         points = np.round((polygon - [x, y]) * 2**SHIFT).astype(np.int32)
         cv2.fillConvexPoly(mask, points, 255, shift=SHIFT)
         cv2.copyTo(warped, mask, inside)
+
+
+def _read_part(
+    pixels: UInt8, to_source: Float64, size_hw: tuple[int, int]
+) -> tuple[UInt8, Float64]:
+    """The part of an image that a warp to a size reads, and the [2, 3] matrix from there to it."""
+    height, width = size_hw
+    ends = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    places = ends @ to_source[:, :2].T + to_source[:, 2]
+    most = np.array(pixels.shape[1::-1])
+    left, top = np.clip(np.floor(places.min(axis=0)) - 1, 0, most - 1).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(places.max(axis=0)) + 2, [left + 1, top + 1], most).astype(int)
+    moved = to_source.copy()
+    moved[:, 2] -= left, top
+    return pixels[top:bottom, left:right], moved
 
 
 def _to_canvas(tile: Tile, pixels: UInt8, origin_yx: tuple[int, int]) -> Float64:

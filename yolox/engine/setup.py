@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolox import dist
+from yolox.allocator import keep_freed_memory
 from yolox.data.class_order import require_same_order, require_same_split
 from yolox.data.dataset import DetectionDataset
 from yolox.engine import checkpoint
-from yolox.engine.allocator import keep_freed_memory
 from yolox.engine.ema import ModelEMA
 from yolox.engine.masks import apply_masks, check_masks
 from yolox.engine.optim import make_optimizer
