@@ -17,7 +17,7 @@ from yolox.engine import checkpoint, step
 from yolox.engine import train as trainer
 from yolox.engine.batches import batches_of
 from yolox.engine.finite import DivergedError, check_losses
-from yolox.engine.optim import make_optimizer, uncompiled
+from yolox.engine.optim import load_optimizer, make_optimizer, uncompiled
 from yolox.engine.setup import prepare
 from yolox.engine.state import RunOptions
 from yolox.engine.step import train_step
@@ -335,6 +335,20 @@ def test_only_convolution_weights_decay(tiny_exp, optimizer):
 def test_adamw_takes_the_momentum(tiny_exp):
     optimizer = make_optimizer(Mixed(), train_spec(tiny_exp, optimizer="adamw", momentum=0.8))
     assert optimizer.defaults["betas"] == (0.8, 0.999)
+
+
+@pytest.mark.parametrize("fused", [True, False, None])
+def test_a_state_of_another_device_does_not_say_how_steps_are_computed(tiny_exp, fused):
+    """Official checkpoints say nothing, those from CUDA not to fuse; the CPU does."""
+    optimizer = make_optimizer(Mixed(), train_spec(tiny_exp))
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group.pop("fused") if fused is None else group.update(fused=fused)
+    load_optimizer(optimizer, state)
+    assert [group["fused"] for group in optimizer.param_groups] == [True] * 3
+    optimizer.param_groups[0]["fused"] = False  # as on CUDA
+    load_optimizer(optimizer, state)
+    assert [group["fused"] for group in optimizer.param_groups] == [False, True, True]
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])

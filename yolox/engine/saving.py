@@ -20,6 +20,7 @@ from yolox import dist
 from yolox.engine import checkpoint
 from yolox.engine.archive import DAMAGE
 from yolox.engine.finite import check_losses, first_not_finite, require_finite_weights
+from yolox.engine.optim import load_optimizer
 from yolox.engine.restore import load_state, require_sound_optimizer
 from yolox.engine.state import Run
 from yolox.errors import ModelError
@@ -193,7 +194,7 @@ def _take_up(run: Run, content: dict[str, Any]) -> None:
         raise ModelError(f"the checkpoint was trained with {made_by}, not {run.spec.optimizer}")
     if "optimizer" in content:
         try:
-            run.optimizer.load_state_dict(content["optimizer"])
+            load_optimizer(run.optimizer, content["optimizer"])
             require_sound_optimizer(run.optimizer, "the checkpoint")
         except ValueError as error:
             raise ModelError(f"the optimiser state does not fit: {error}") from error

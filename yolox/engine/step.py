@@ -118,7 +118,9 @@ def forward_backward(run: Run, batch: Batch, last: bool = True) -> dict[str, Ten
     """
     device, precision = run.options.device, run.options.precision
     images, targets = _to_size(
-        batch.images.float(), batch.targets, input_size(run.step, run.spec.seed, run.sizes)
+        batch.images.to(torch.float32, memory_format=torch.channels_last),
+        batch.targets,
+        input_size(run.step, run.spec.seed, run.sizes),
     )
     images = images.contiguous(memory_format=torch.channels_last)
     half = torch.float16 if run.scaler.is_enabled() else torch.bfloat16
