@@ -102,15 +102,18 @@ def test_simota_assignment(name):
         raw = model(images.double())
     points, strides = grid_points(raw.sizes, (8, 16, 32), raw.box.device, raw.box.dtype)
     boxes = decode_boxes(raw.box, points, strides)
+    predictions = PointPredictions(boxes, raw.obj, raw.cls)
+    found, objects = assign(predictions, targets.double(), points, strides)
+    assert objects == int((targets.sum(dim=2) > 0).sum())
     for image in range(len(images)):
-        real = targets[image][targets[image].sum(dim=1) > 0].double()
-        predictions = PointPredictions(boxes[image], raw.obj[image], raw.cls[image])
-        found = assign(predictions, real, points, strides)
+        own = found.images == image
         prefix = f"{name}_img{image}"
         if f"{prefix}_fg_index" not in stored:
-            assert len(found.points) == 0
+            assert not own.any()
             continue
-        np.testing.assert_array_equal(found.points, stored[f"{prefix}_fg_index"])
-        np.testing.assert_array_equal(found.objects, stored[f"{prefix}_matched_gt_inds"])
-        np.testing.assert_array_equal(real[found.objects, 0], stored[f"{prefix}_matched_classes"])
-        np.testing.assert_allclose(found.ious, stored[f"{prefix}_pred_ious"], rtol=1e-3)
+        rows = found.rows[own]
+        np.testing.assert_array_equal(found.points[own], stored[f"{prefix}_fg_index"])
+        np.testing.assert_array_equal(rows, stored[f"{prefix}_matched_gt_inds"])
+        classes = targets[image, rows, 0]
+        np.testing.assert_array_equal(classes, stored[f"{prefix}_matched_classes"])
+        np.testing.assert_allclose(found.ious[own], stored[f"{prefix}_pred_ious"], rtol=1e-3)

@@ -1,7 +1,5 @@
 """The loss of YOLOX: box overlap, objectness, class, and L1 in the last epochs."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,18 +10,6 @@ from yolox.families.yolox.head import Predictions
 from yolox.families.yolox.simota import PointPredictions, assign
 from yolox.ops.boxes import giou_cxcywh, iou_cxcywh
 from yolox.ops.points import decode_boxes, grid_points
-
-
-class Foreground(NamedTuple):
-    """The matched points of a whole batch, in one row each.
-
-    image, point: [F] indices; target: [F, 5] class, cx, cy, w, h; iou: [F].
-    """
-
-    image: Tensor
-    point: Tensor
-    target: Tensor
-    iou: Tensor
 
 
 class YoloxLoss:
@@ -50,22 +36,24 @@ class YoloxLoss:
         targets = targets.to(box.dtype)
         points, steps = grid_points(predictions.sizes, self.strides, box.device, box.dtype)
         decoded = decode_boxes(box, points, steps)
-        fg, objects = _foreground(decoded, obj, cls, targets, points, steps)
-        count = box.new_full((), float(len(fg.point)))
+        found = PointPredictions(decoded.detach(), obj, cls)
+        fg, objects = assign(found, targets, points, steps)
+        matched = targets[fg.images, fg.rows]
+        count = box.new_full((), float(len(fg.points)))
         norm = self.mean_over_processes(count).clamp(min=1.0)
 
-        iou_loss = self.iou_weight * self._box_loss(decoded[fg.image, fg.point], fg) / norm
+        iou_loss = self.iou_weight * self._box_loss(decoded[fg.images, fg.points], matched) / norm
         is_fg = torch.zeros_like(obj)
-        is_fg[fg.image, fg.point] = 1.0
+        is_fg[fg.images, fg.points] = 1.0
         conf_loss = F.binary_cross_entropy_with_logits(obj, is_fg, reduction="sum") / norm
-        cls_fg = cls[fg.image, fg.point]
-        label = fg.target[:, :1].long()
-        cls_target = torch.zeros_like(cls_fg).scatter_(1, label, fg.iou[:, None].to(cls.dtype))
+        cls_fg = cls[fg.images, fg.points]
+        label = matched[:, :1].long()
+        cls_target = torch.zeros_like(cls_fg).scatter_(1, label, fg.ious[:, None].to(cls.dtype))
         cls_loss = F.binary_cross_entropy_with_logits(cls_fg, cls_target, reduction="sum") / norm
         l1_loss = box.new_zeros(())
         if plain:
-            wanted = _offsets(fg.target[:, 1:5], points[fg.point], steps[fg.point])
-            l1_loss = (box[fg.image, fg.point] - wanted).abs().sum() / norm
+            wanted = _offsets(matched[:, 1:5], points[fg.points], steps[fg.points])
+            l1_loss = (box[fg.images, fg.points] - wanted).abs().sum() / norm
         return {
             "total_loss": iou_loss + conf_loss + cls_loss + l1_loss,
             "iou_loss": iou_loss,
@@ -79,26 +67,11 @@ class YoloxLoss:
         """How far raw predictions are from those of another model: `output_distance`."""
         return output_distance(own, wanted, self.strides)
 
-    def _box_loss(self, boxes_cxcywh: Tensor, fg: Foreground) -> Tensor:
-        wanted = fg.target[:, 1:5]
+    def _box_loss(self, boxes_cxcywh: Tensor, matched: Tensor) -> Tensor:
+        wanted = matched[:, 1:5]
         if self.iou_loss == "giou":
             return (1 - giou_cxcywh(boxes_cxcywh, wanted).clamp(-1.0, 1.0)).sum()
         return (1 - iou_cxcywh(boxes_cxcywh, wanted) ** 2).sum()
-
-
-def _foreground(
-    decoded: Tensor, obj: Tensor, cls: Tensor, targets: Tensor, points: Tensor, strides: Tensor
-) -> tuple[Foreground, int]:
-    """Matched points of the batch, and the number of objects in it."""
-    rows, objects = [], 0
-    for image, padded in enumerate(targets):
-        real = padded[(padded[:, 3] > 0) & (padded[:, 4] > 0)]
-        objects += len(real)
-        predictions = PointPredictions(decoded[image].detach(), obj[image], cls[image])
-        found = assign(predictions, real, points, strides)
-        index = torch.full_like(found.points, image)
-        rows.append(Foreground(index, found.points, real[found.objects], found.ious))
-    return Foreground(*(torch.cat(column) for column in zip(*rows, strict=True))), objects
 
 
 def _offsets(boxes_cxcywh: Tensor, points: Tensor, strides: Tensor) -> Tensor:

@@ -15,20 +15,21 @@ LOG_FLOOR = -100.0  # as torch's binary cross-entropy clamps its logarithms
 
 
 class Assignment(NamedTuple):
-    """Which points of one image are foreground, and what each one answers for.
+    """Which points of a batch are foreground, and what each one answers for.
 
-    points: [F] indices of foreground points, ascending.
-    objects: [F] row of the matched object.
+    images, points: [F] indices of foreground points, ascending.
+    rows: [F] row of the matched object among the image's targets.
     ious: [F] IoU of the predicted box with the matched object's box.
     """
 
+    images: Tensor
     points: Tensor
-    objects: Tensor
+    rows: Tensor
     ious: Tensor
 
 
 class PointPredictions(NamedTuple):
-    """One image's predictions: boxes [A, 4] cx, cy, w, h; obj [A, 1] and cls [A, C] logits."""
+    """Predictions: boxes [B, A, 4] cx, cy, w, h; obj [B, A, 1] and cls [B, A, C] logits."""
 
     boxes_cxcywh: Tensor
     obj: Tensor
@@ -38,26 +39,39 @@ class PointPredictions(NamedTuple):
 @torch.no_grad()
 def assign(
     predictions: PointPredictions, targets: Tensor, points: Tensor, strides: Tensor
-) -> Assignment:
-    """Match the points of one image to its objects.
+) -> tuple[Assignment, int]:
+    """Match the points of each image to its objects; also the number of objects in the batch.
 
-    targets: [G, 5] class, cx, cy, w, h in pixels, without padding rows.
+    targets: [B, N, 5] class, cx, cy, w, h in pixels; rows without a size are padding.
     points: [A, 2] in cells; strides: [A, 1] in pixels.
+
+    The host waits for the device four times, however many images there are: for the numbers of
+    objects, of candidates (twice) and of matches.
     """
-    device = targets.device
-    if len(targets) == 0:
-        none = torch.zeros(0, dtype=torch.long, device=device)
-        return Assignment(none, none, torch.zeros(0, device=device, dtype=targets.dtype))
-    near = _near_centre(targets, points, strides)
-    candidates = near.any(dim=0).nonzero().squeeze(1)
-    near = near.index_select(1, candidates)
-    ious = iou_matrix(targets[:, 1:5], predictions.boxes_cxcywh[candidates])
-    cost = _class_cost(
-        predictions.obj[candidates], predictions.cls[candidates], targets[:, 0].long()
-    )
-    cost.sub_((ious + 1e-8).log_().mul_(IOU_WEIGHT)).add_(near.logical_not_(), alpha=OUTSIDE_COST)
-    chosen, owner = _match(cost, ious)
-    return Assignment(candidates[chosen], owner[chosen], ious[owner[chosen], chosen])
+    is_real = (targets[..., 3] > 0) & (targets[..., 4] > 0)
+    counts: list[int] = is_real.sum(dim=1).tolist()
+    order = is_real.logical_not().byte().argsort(dim=1, stable=True)
+    rows = [of_image[:count] for of_image, count in zip(order, counts, strict=True)]
+    real = [of_image[kept] for of_image, kept in zip(targets, rows, strict=True)]
+    near = [_near_centre(objects, points, strides) for objects in real]
+    is_candidate = torch.stack([of_image.any(dim=0) for of_image in near])
+    images, candidates = is_candidate.nonzero(as_tuple=True)
+    places = torch.split(candidates, is_candidate.sum(dim=1).tolist())
+    claims, owners, ious = [], [], []
+    for image, place in enumerate(places):
+        if not len(place):
+            continue
+        here = PointPredictions(*(of_batch[image, place] for of_batch in predictions))
+        claimed, owner, iou = _match(here, real[image], near[image].index_select(1, place))
+        claims.append(claimed)
+        owners.append(rows[image][owner])
+        ious.append(iou)
+    if not claims:
+        none = targets.new_zeros(0)
+        return Assignment(images, candidates, images, none), sum(counts)
+    taken = torch.cat(claims).nonzero().squeeze(1)
+    per_candidate = images, candidates, torch.cat(owners), torch.cat(ious)
+    return Assignment(*(of_all[taken] for of_all in per_candidate)), sum(counts)
 
 
 def _near_centre(targets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
@@ -81,12 +95,20 @@ def _class_cost(obj: Tensor, cls: Tensor, labels: Tensor) -> Tensor:
     return swap.add_(absent.sum(dim=1))
 
 
-def _match(cost: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
-    """Candidates taken by at least one object (their indices), and the owner of every candidate.
+def _match(
+    candidates: PointPredictions, targets: Tensor, near: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How many objects take each candidate of an image, its owner and the IoU with it: [K] each.
+
+    candidates: their predictions, [K, ...]. targets: [G, 5]. near: [G, K] whether the candidate
+    lies near the object's centre.
 
     Each object takes as many candidates, cheapest first, as its best IoUs sum up to. A candidate
     that several objects take goes to the object for which it is cheapest of all.
     """
+    ious = iou_matrix(targets[:, 1:5], candidates.boxes_cxcywh)
+    cost = _class_cost(candidates.obj, candidates.cls, targets[:, 0].long())
+    cost.sub_((ious + 1e-8).log_().mul_(IOU_WEIGHT)).add_(near.logical_not(), alpha=OUTSIDE_COST)
     top = min(TOP_CANDIDATES, cost.shape[1])
     wanted = ious.topk(top, dim=1).values.sum(dim=1).int().clamp(min=1)
     cheapest = cost.topk(top, dim=1, largest=False).indices
@@ -94,4 +116,4 @@ def _match(cost: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
     taken.scatter_(1, cheapest, torch.arange(top, device=cost.device)[None] < wanted[:, None])
     claims = taken.sum(dim=0)
     owner = torch.where(claims > 1, cost.argmin(dim=0), taken.int().argmax(dim=0))
-    return claims.nonzero().squeeze(1), owner
+    return claims, owner, ious.gather(0, owner[None])[0]
