@@ -43,16 +43,16 @@ def parameter_groups(
     return norms, weights, biases
 
 
-def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
+def make_optimizer(model: nn.Module, spec: TrainSpec, scaled: bool = False) -> Optimizer:
     """SGD with Nesterov momentum (YOLOX), Adam (Kingma 2015) or AdamW (Loshchilov 2019).
 
     Over the three groups; Adam adds the weight decay to the gradients, AdamW does not.
 
-    The learning rate is set before every step by the schedule. On the CPU, PyTorch changes all
-    parameters in one call, which takes a third of the time; on CUDA that would let a first step
-    whose gradients overflow in fp16 leave its garbage as momentum.
+    The learning rate is set before every step by the schedule. All parameters are changed in one
+    call ("fused"), which takes a third of the time on the CPU; but not behind a scaler of losses
+    (`scaled`), where a first step that overflows would leave its garbage as momentum.
     """
-    fused = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    fused = None if scaled else True  # False would also forbid PyTorch to take several at once
     norms, weights, biases = parameter_groups(model)
     groups: list[dict[str, Any]] = [
         {"params": norms, "weight_decay": 0.0},
@@ -68,14 +68,13 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> Optimizer:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Take up what `state_dict` gave on whatever device. Raises ValueError where it does not fit.
+    """Take up what `state_dict` gave in any run. Raises ValueError where it does not fit.
 
-    How the steps are computed stays as this device wants it.
+    How the steps are computed stays as it is in this run.
     """
-    own = [group["fused"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, fused in zip(optimizer.param_groups, own, strict=True):
-        group["fused"] = fused
+    own = [{"fused": group["fused"]} for group in optimizer.param_groups]
+    groups = [saved | kept for saved, kept in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": groups})
 
 
 def uncompiled(kind: type[Kind]) -> type[Kind]:

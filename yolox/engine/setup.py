@@ -72,6 +72,7 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
     criterion = exp.get_criterion()
     criterion.mean_over_processes = dist.mean_over_processes
     scaled = options.precision == "fp16" and device.type == "cuda"
+    scaler = torch.amp.GradScaler(device.type, enabled=scaled)
     parallel = _parallel(model, device)
     run = Run(
         exp=exp,
@@ -86,8 +87,8 @@ def prepare(exp: Experiment, options: RunOptions) -> Run:
         parallel=parallel,
         forward=torch.compile(parallel) if spec.compiled else parallel,
         criterion=criterion,
-        optimizer=make_optimizer(model, spec),
-        scaler=torch.amp.GradScaler(device.type, enabled=scaled),
+        optimizer=make_optimizer(model, spec, scaler.is_enabled()),
+        scaler=scaler,
         ema=ModelEMA(model, spec.ema_decay, spec.ema_warmup) if spec.ema else None,
         masks={name: mask.to(device) for name, mask in masks.items()},
         channels=channels,
