@@ -58,11 +58,14 @@ def first_step(data: str) -> float:
     return (ended - began).total_seconds()
 
 
-def write_annotations(path: Path) -> None:
-    """A file like COCO's, drawn at random."""
+def write_dataset(folder: Path) -> None:
+    """An annotation file like COCO's, drawn at random; its images are empty files."""
     rng = random.Random(0)
     images, boxes = [], []
+    (folder / "annotations").mkdir()
+    (folder / "train2017").mkdir()
     for number in range(IMAGES):
+        (folder / "train2017" / f"{number:012d}.jpg").touch()
         height = rng.choice([480, 427, 640])
         images.append(
             {
@@ -91,7 +94,7 @@ def write_annotations(path: Path) -> None:
             )
     kinds = [{"supercategory": "x", "id": i, "name": f"c{i}"} for i in range(1, 81)]
     content = {"info": {}, "images": images, "annotations": boxes, "categories": kinds}
-    path.write_text(json.dumps(content))
+    (folder / "annotations" / NAME).write_text(json.dumps(content))
 
 
 def read_annotations(kind: str, folder: str) -> None:
@@ -117,16 +120,14 @@ def rows(data: str, packages: Path | None) -> Iterator[Row]:
     yield Row("compress/prune.py --help", "s", seconds_of(command, "--help"), goal=COMMAND_GOAL)
     yield Row("first training step of nano", "s", first_step(data), goal=STEP_GOAL)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "annotations").mkdir()
-        (Path(folder) / "train2017").mkdir()
-        write_annotations(Path(folder) / "annotations" / NAME)
+        write_dataset(Path(folder))
         found = {}
         for kind, place in {"ours": None, "official": packages}.items():
             if kind == "official" and packages is None:
                 continue
             words = [sys.executable, __file__, "--child", kind, folder]
             done = subprocess.run(
-                words, env=with_packages(place), check=True, capture_output=True, text=True
+                words, env=with_packages(place), check=True, stdout=subprocess.PIPE, text=True
             )
             found[kind] = json.loads(done.stdout.splitlines()[-1])
     other = found.get("official", (None, None))
