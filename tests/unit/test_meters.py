@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,3 +37,14 @@ def test_freed_memory_is_used_again(set_up: str):
     code = f"{set_up}\n{AGAIN}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert int(done.stdout) < 100  # pages; 16384 where the system hands the memory out anew
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="elsewhere the parent's counts")
+def test_peak_memory_is_that_of_the_process_itself():
+    block = np.ones(2**27)  # 1 GiB
+    code = (
+        "import torch\nfrom yolox.engine.meters import peak_memory_mb\n"
+        "print(peak_memory_mb(torch.device('cpu')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 50 < float(done.stdout) < block.nbytes / 2**20

@@ -124,11 +124,12 @@ def serve(pipe: Connection, order: Order) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     try:
         torch.set_num_threads(order.threads)
+        counted = torch.device(order.device if order.backend in ("torch", "compile") else "cpu")
         backend, images = open_order(order), random_images(order.batch, order.size_hw)
         warm_up(backend, images)
         pipe.send("ready")
         while (count := pipe.recv()) is not None:
-            pipe.send((timed_ms(backend, images, count), _peak_mb(order)))
+            pipe.send((timed_ms(backend, images, count), peak_memory_mb(counted)))
     except (EOFError, BrokenPipeError):  # the parent has gone
         return
     except YoloxError as error:
@@ -145,13 +146,3 @@ def open_order(order: Order) -> Backend:
         known = type(get_exp(order.exp_file).detector_spec()) if order.exp_file else None
         spec = spec_from_dict(order.spec, str(order.file), known)
     return open_model(order.file, runtime, order.size_hw, spec, info=order.info).backend
-
-
-def _peak_mb(order: Order) -> float:
-    """Of the process itself: `ru_maxrss` would include the parent's at the time of the fork."""
-    status = Path("/proc/self/status")
-    on_device = order.device != "cpu" and order.backend in ("torch", "compile")
-    if on_device or not status.is_file():
-        return peak_memory_mb(torch.device(order.device))
-    line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 2**10

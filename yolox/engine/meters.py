@@ -2,6 +2,7 @@
 
 import sys
 from collections import defaultdict, deque
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ def peak_memory_mb(device: torch.device) -> float:
     """Peak memory of this process: the device's allocator on CUDA, the resident set elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():  # elsewhere, the parent's memory at the time of the fork counts, too
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
     import resource  # noqa: PLC0415 - not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
