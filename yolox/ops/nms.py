@@ -77,7 +77,7 @@ def _clear_enough(decoded: Tensor, rows: Tensor, spec: EvalSpec) -> Tensor:
     objectness^2 / best class >= min_objectness_ratio. Zero switches a test off.
     """
     keep = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    if not len(rows):
+    if not len(rows) or not (spec.min_class_ratio or spec.min_objectness_ratio):
         return keep
     point = rows[:, 7].long()
     classes = decoded.shape[1] - 5

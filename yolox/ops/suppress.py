@@ -36,10 +36,11 @@ def suppressed_by_class(boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, iou:
     if boxes_xyxy.numel() <= many:  # every class moved to a place of its own
         offsets = labels.to(boxes_xyxy) * (boxes_xyxy.max() + 1)
         return suppressed(boxes_xyxy + offsets[:, None], scores, iou)
-    found = []
-    for label in labels.unique():  # type: ignore[no-untyped-call]
-        rows = (labels == label).nonzero()[:, 0]
-        found.append(rows[suppressed(boxes_xyxy[rows], scores[rows], iou)])
+    labels, order = labels.sort(stable=True)
+    _, counts = torch.unique_consecutive(labels, return_counts=True)  # type: ignore[no-untyped-call]
+    sizes = counts.tolist()
+    parts = (torch.split(part, sizes) for part in (order, boxes_xyxy[order], scores[order]))
+    found = [rows[suppressed(boxes, own, iou)] for rows, boxes, own in zip(*parts, strict=True)]
     kept = torch.cat(found).sort().values
     return kept[scores[kept].sort(descending=True).indices]
 
