@@ -13,7 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: a thread
 from hypothesis import settings
 
 import yolox  # noqa: F401 - sets up OpenMP before torch is imported
-from tests import tracing
+from tests import reading, tracing
 from yolox.data.synthetic import SyntheticSpec, make_dataset
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
@@ -52,12 +52,13 @@ class Exp(BaseExp):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The ONNX exporter is asked once for each graph: `tests/tracing.py`."""
+def _asked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """torch exports each graph once, and unpacks each checkpoint once: `tracing`, `reading`."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("yolox.export.onnx_graph.exported", tracing.Remembered(shared / "graphs"))
+        patch.setattr("yolox.engine.checkpoint._load", reading.Unpacked())
         yield
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.forked import Forked
 from tests.tiny_models import spread_scores
+from yolox.benchmark import worker
 from yolox.compress import recover
 from yolox.compress.report import speed
 from yolox.engine import checkpoint
@@ -21,6 +23,7 @@ def _seconds_are_few(monkeypatch):
     monkeypatch.setattr(speed, "BATCHES", (1,))
     monkeypatch.setattr(speed, "ROUNDS", 3)
     monkeypatch.setattr(speed, "SECONDS", 1.0)
+    monkeypatch.setattr(worker, "start", Forked)  # as `Popen`: `test_speed.py`
 
 
 @pytest.fixture

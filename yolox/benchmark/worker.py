@@ -56,11 +56,7 @@ class Worker:
 
     def __init__(self, order: Order):
         self._pipe, theirs = Pipe()
-        code = f"from {__name__} import main; main({theirs.fileno()})"
-        paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code], pass_fds=[theirs.fileno()], env=paths
-        )
+        self._process = start(theirs)
         theirs.close()
         with suppress(OSError):  # it has died: `wait` says so
             self._pipe.send(order)
@@ -111,6 +107,13 @@ class Worker:
             self.close()
             raise YoloxError(answer[1])
         return answer
+
+
+def start(pipe: Connection) -> subprocess.Popen[bytes]:
+    """A process that has the pipe, too, and runs `main` with it."""
+    code = f"from {__name__} import main; main({pipe.fileno()})"
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen([sys.executable, "-c", code], pass_fds=[pipe.fileno()], env=paths)
 
 
 def main(descriptor: int) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,20 +142,29 @@ def _require_weights(
     """
     where = f"checkpoint {path}"
     try:
-        plan: nn.Module = skeleton(spec)
-        if channels:
-            plan = cut_in_place(plan, channels)
+        wanted = (
+            _weight_shapes(cut_in_place(skeleton(spec), channels)) if channels else _shapes_of(spec)
+        )
     except (ModelError, UsageError) as error:
         raise ModelError(f"{where}: {error}") from error
-    wanted = {key: value for key, value in plan.state_dict().items() if value.dim() == 4}
     missing = [key for key in wanted if key not in state]
     if missing:
         raise ModelError(
             f"{where} is of another architecture: missing {len(missing)} keys, first: {missing[0]}"
         )
-    for key, value in wanted.items():
-        if state[key].shape != value.shape:
-            raise ModelError(_misshapen(where, key, state[key], value))
+    for key, shape in wanted.items():
+        if state[key].shape != shape:
+            raise ModelError(_misshapen(where, key, state[key].shape, shape))
+
+
+@cache
+def _shapes_of(spec: DetectorSpec) -> dict[str, torch.Size]:
+    return _weight_shapes(skeleton(spec))
+
+
+def _weight_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Of the weights of all convolutions."""
+    return {key: value.shape for key, value in model.state_dict().items() if value.dim() == 4}
 
 
 def _state(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Tensor]:
@@ -198,7 +208,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
         raise ModelError(f"{where} is of another architecture: {'; '.join(parts)}")
     for key, value in own.items():
         if state[key].shape != value.shape:
-            raise ModelError(_misshapen(where, key, state[key], value))
+            raise ModelError(_misshapen(where, key, state[key].shape, value.shape))
         if state[key].is_floating_point() != value.is_floating_point():
             raise ModelError(f"{where}: {key} is of type {state[key].dtype}, not {value.dtype}")
         require_sane(state[key], f"{where}: {key}")
@@ -218,10 +228,10 @@ def require_sane(tensor: Tensor, where: str) -> None:
         raise ModelError(f"{where} holds {max(-low, high):.3g}, which no training leaves behind")
 
 
-def _misshapen(where: str, key: str, found: Tensor, expected: Tensor) -> str:
+def _misshapen(where: str, key: str, found: torch.Size, expected: torch.Size) -> str:
     return (
-        f"{where} is of another architecture: {key} has shape {tuple(found.shape)}, "
-        f"expected {tuple(expected.shape)}"
+        f"{where} is of another architecture: {key} has shape {tuple(found)}, "
+        f"expected {tuple(expected)}"
     )
 
 
