@@ -52,13 +52,17 @@ class Exp(BaseExp):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _asked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """torch exports each graph once, and unpacks each checkpoint once: `tracing`, `reading`."""
+def _shorter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each graph is exported once, each checkpoint unpacked once, the disk not waited for.
+
+    See `tests/tracing.py`, `tests/reading.py`; no test cuts the power.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("yolox.export.onnx_graph.exported", tracing.Remembered(shared / "graphs"))
         patch.setattr("yolox.engine.checkpoint._load", reading.Unpacked())
+        patch.setattr("os.fsync", lambda number: None)
         yield
 
 
