@@ -350,6 +350,57 @@ def test_a_state_of_another_run_does_not_say_how_steps_are_computed(tiny_exp, sa
         assert [group["fused"] for group in optimizer.param_groups] == [own] * 3
 
 
+def two_layers():
+    """Of equal weights, in one group of the optimiser."""
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(3, 4, 3, bias=False))
+    layers[1].load_state_dict(layers[0].state_dict())
+    return layers
+
+
+def take_step(layers, optimizer, left_out=False):
+    """One at rate 0.1; the second layer may have no gradient."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    gradient = torch.arange(108.0).reshape(4, 3, 3, 3)
+    layers[0].weight.grad, layers[1].weight.grad = gradient, None if left_out else gradient
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lost"), [("sgd", "layout"), ("sgd", "momentum"), ("adamw", "layout")]
+)
+def test_a_state_of_another_layout_or_with_gaps_is_taken_up(tiny_exp, optimizer, lost):
+    """Steps of all parameters in one call go by memory, and want every momentum or none."""
+    spec = train_spec(tiny_exp, optimizer=optimizer)
+    trained = two_layers()
+    made = make_optimizer(trained, spec)
+    take_step(trained, made)
+    saved = made.state_dict()
+    if lost == "momentum":
+        saved["state"][1]["momentum_buffer"] = None
+    else:
+        for key, value in saved["state"][0].items():
+            if value.dim() == 4:
+                saved["state"][0][key] = value.to(memory_format=torch.channels_last)
+    runs = [copy.deepcopy(trained), copy.deepcopy(trained)]
+    for layers, scaled in zip(runs, (False, True), strict=True):
+        made = make_optimizer(layers, spec, scaled)
+        load_optimizer(made, copy.deepcopy(saved))
+        take_step(layers, made)
+    torch.testing.assert_close(runs[0].state_dict(), runs[1].state_dict())
+
+
+def test_a_part_that_is_left_out_of_a_step_takes_the_next(tiny_exp):
+    layers = two_layers()
+    made = make_optimizer(layers, train_spec(tiny_exp, weight_decay=0.0))
+    before = layers[1].weight.detach().clone()
+    take_step(layers, made, left_out=True)
+    assert torch.equal(layers[1].weight, before)
+    first = layers[0].weight.detach().clone()
+    take_step(layers, made)
+    torch.testing.assert_close(layers[1].weight, first)
+
+
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
 def test_optimisers_step_as_pytorchs_own(kind):
     layers = [nn.Linear(5, 4), nn.Linear(5, 4)]

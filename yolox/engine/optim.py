@@ -4,7 +4,7 @@ import inspect
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -12,6 +12,7 @@ from yolox.config import TrainSpec
 
 ADAM_BETA2 = 0.999  # Kingma 2015
 ADAPTIVE: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW}
+HOW = ("fused", "foreach", "capturable")  # steps are computed, of an optimiser's options
 Kind = TypeVar("Kind", bound=Optimizer)
 # PyTorch wraps these to keep its compiler away from them.
 UNCOMPILED = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
@@ -64,7 +65,9 @@ def make_optimizer(model: nn.Module, spec: TrainSpec, scaled: bool = False) -> O
         return uncompiled(ADAPTIVE[spec.optimizer])(groups, lr=0.0, betas=betas, fused=fused)
     nesterov = spec.momentum > 0
     momentum: dict[str, Any] = {"momentum": spec.momentum, "nesterov": nesterov}
-    return uncompiled(SGD)(groups, lr=0.0, fused=fused, **momentum)
+    sgd = uncompiled(SGD)(groups, lr=0.0, fused=fused, **momentum)
+    _make_ready(sgd)
+    return sgd
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -72,9 +75,31 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
     How the steps are computed stays as it is in this run.
     """
-    own = [{"fused": group["fused"]} for group in optimizer.param_groups]
+    own = [{key: group[key] for key in HOW if key in group} for group in optimizer.param_groups]
     groups = [saved | kept for saved, kept in zip(state["param_groups"], own, strict=True)]
     optimizer.load_state_dict(state | {"param_groups": groups})
+    _make_ready(optimizer)
+
+
+def _make_ready(optimizer: Optimizer) -> None:
+    """What fused steps need: every parameter's momentum, and states laid out as parameters are.
+
+    A momentum of zero is as good as none: the first gradient is added to it.
+    """
+    for group in optimizer.param_groups:
+        if not group["fused"]:
+            continue
+        for parameter in group["params"]:
+            if group.get("momentum") and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            state = optimizer.state.get(parameter, {})
+            for key, value in state.items():
+                if isinstance(value, Tensor) and _lies_otherwise(value, parameter):
+                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _lies_otherwise(value: Tensor, parameter: Tensor) -> bool:
+    return value.shape == parameter.shape and value.stride() != parameter.stride()
 
 
 def uncompiled(kind: type[Kind]) -> type[Kind]:
