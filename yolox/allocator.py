@@ -12,8 +12,8 @@ def keep_freed_memory() -> bool:
     """Use memory again that a step has freed; whether it could be asked for (GNU libc alone).
 
     GNU libc returns large blocks to the system at once, which then clears every page of them before
-    the next step may write to it: 5 to 13 % of a training step on the CPU, a fifth to a third of
-    what making a training image takes (benchmarks/README.md). In exchange, the process keeps the
+    the next step may write to it: 5 to 13 % of a training step on the CPU, up to a fifth of what
+    making a training image takes (benchmarks/README.md). In exchange, the process keeps the
     memory of its largest step, and so do processes forked later.
     """
     if platform.libc_ver()[0] != "glibc":
