@@ -12,7 +12,7 @@ from yolox.config import TrainSpec
 
 ADAM_BETA2 = 0.999  # Kingma 2015
 ADAPTIVE: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW}
-HOW = ("fused", "foreach", "capturable")  # steps are computed, of an optimiser's options
+HOW_COMPUTED = ("fused", "foreach", "capturable")  # options of PyTorch's optimisers
 Kind = TypeVar("Kind", bound=Optimizer)
 # PyTorch wraps these to keep its compiler away from them.
 UNCOMPILED = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
@@ -75,7 +75,10 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
     How the steps are computed stays as it is in this run.
     """
-    own = [{key: group[key] for key in HOW if key in group} for group in optimizer.param_groups]
+    own = [
+        {key: group[key] for key in HOW_COMPUTED if key in group}
+        for group in optimizer.param_groups
+    ]
     groups = [saved | kept for saved, kept in zip(state["param_groups"], own, strict=True)]
     optimizer.load_state_dict(state | {"param_groups": groups})
     _make_ready(optimizer)
