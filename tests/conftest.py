@@ -61,7 +61,7 @@ def _shorter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("yolox.export.onnx_graph.exported", tracing.Remembered(shared / "graphs"))
-        patch.setattr("yolox.engine.checkpoint._load", reading.Unpacked())
+        patch.setattr("yolox.engine.checkpoint._load", reading.unpacked)
         patch.setattr("os.fsync", lambda number: None)
         yield
 

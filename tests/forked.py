@@ -14,7 +14,7 @@ class Forked:
     """Takes the place of the `Popen` that `yolox.benchmark.worker.start` gives."""
 
     def __init__(self, pipe: Connection):
-        self._process = SERVER.Process(target=_work, args=(pipe,), daemon=True)
+        self._process = SERVER.Process(target=serve, args=(pipe,), daemon=True)
         self._process.start()
 
     @property
@@ -31,7 +31,3 @@ class Forked:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
-
-
-def _work(pipe: Connection) -> None:
-    serve(pipe, pipe.recv())

@@ -2,31 +2,24 @@
 
 import copy
 import hashlib
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from yolox.engine import checkpoint
 
 _load = checkpoint._load
-FILES = 32  # remembered at most
 
 
-class Unpacked:
-    """What torch unpacks; for files of the same bytes it is asked once. Each caller has a copy."""
+def unpacked(path: Path) -> Any:
+    """The same as `checkpoint._load`, which is asked once for a file; each caller has a copy."""
+    try:
+        return copy.deepcopy(_once(path, hashlib.sha256(path.read_bytes()).digest()))
+    except RecursionError:
+        return _load(path)
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Any] = OrderedDict()
 
-    def __call__(self, path: Path) -> Any:
-        """The same as `checkpoint._load`."""
-        digest = hashlib.sha256(path.read_bytes()).digest()
-        if digest not in self._known:
-            self._known[digest] = _load(path)
-        self._known.move_to_end(digest)
-        while len(self._known) > FILES:
-            self._known.popitem(last=False)
-        try:
-            return copy.deepcopy(self._known[digest])
-        except RecursionError:
-            return self._known.pop(digest)
+@lru_cache(maxsize=32)
+def _once(path: Path, digest: bytes) -> Any:
+    """digest: of what the file holds now."""
+    return _load(path)

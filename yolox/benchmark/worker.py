@@ -119,11 +119,12 @@ def start(pipe: Connection) -> subprocess.Popen[bytes]:
 def main(descriptor: int) -> None:
     """The process: its end of the pipe is an open file descriptor."""
     with Connection(descriptor) as pipe:
-        serve(pipe, pipe.recv())
+        serve(pipe)
 
 
-def serve(pipe: Connection, order: Order) -> None:
-    """Opens the model, warms it up, then times what it is asked to."""
+def serve(pipe: Connection) -> None:
+    """Takes an order, opens its model, warms it up, then times what it is asked to."""
+    order: Order = pipe.recv()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     try:
         torch.set_num_threads(order.threads)

@@ -154,17 +154,17 @@ def _require_weights(
         )
     for key, shape in wanted.items():
         if state[key].shape != shape:
-            raise ModelError(_misshapen(where, key, state[key].shape, shape))
+            raise ModelError(_misshapen(where, key, state[key], shape))
 
 
 @cache
-def _shapes_of(spec: DetectorSpec) -> dict[str, torch.Size]:
+def _shapes_of(spec: DetectorSpec) -> dict[str, tuple[int, ...]]:
     return _weight_shapes(skeleton(spec))
 
 
-def _weight_shapes(model: nn.Module) -> dict[str, torch.Size]:
+def _weight_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Of the weights of all convolutions."""
-    return {key: value.shape for key, value in model.state_dict().items() if value.dim() == 4}
+    return {key: shape for key, shape in _shapes(model.state_dict()).items() if len(shape) == 4}
 
 
 def _state(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Tensor]:
@@ -208,7 +208,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
         raise ModelError(f"{where} is of another architecture: {'; '.join(parts)}")
     for key, value in own.items():
         if state[key].shape != value.shape:
-            raise ModelError(_misshapen(where, key, state[key].shape, value.shape))
+            raise ModelError(_misshapen(where, key, state[key], value.shape))
         if state[key].is_floating_point() != value.is_floating_point():
             raise ModelError(f"{where}: {key} is of type {state[key].dtype}, not {value.dtype}")
         require_sane(state[key], f"{where}: {key}")
@@ -228,9 +228,9 @@ def require_sane(tensor: Tensor, where: str) -> None:
         raise ModelError(f"{where} holds {max(-low, high):.3g}, which no training leaves behind")
 
 
-def _misshapen(where: str, key: str, found: torch.Size, expected: torch.Size) -> str:
+def _misshapen(where: str, key: str, found: Tensor, expected: Sequence[int]) -> str:
     return (
-        f"{where} is of another architecture: {key} has shape {tuple(found)}, "
+        f"{where} is of another architecture: {key} has shape {tuple(found.shape)}, "
         f"expected {tuple(expected)}"
     )
 
